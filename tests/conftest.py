@@ -1,0 +1,66 @@
+"""Real servers for the session, on free ports, so that several runs do not disturb each other."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.support.kafka_server import KafkaServer, missing
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    return redis_server.url
+
+
+@pytest.fixture
+def clean_redis(redis_server: RedisServer) -> Iterator["redis.Redis"]:
+    client = redis.Redis(port=redis_server.port, decode_responses=True)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a real Kafka: the given one, else one started here."""
+    given = os.environ.get("KAFKA_TEST_BOOTSTRAP_SERVERS")
+    if given:
+        yield given
+        return
+    need_kafka()
+    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
+        yield server.bootstrap_servers
+
+
+@pytest.fixture
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker of the test's own, which it may stop, kill and start."""
+    need_kafka()
+    with KafkaServer(tmp_path_factory.mktemp("own-kafka")) as server:
+        yield server
+
+
+def need_kafka() -> None:
+    """Skips loudly where no real Kafka can be had; with REQUIRE_KAFKA set (CI) that is a failure."""
+    lacking = missing()
+    if lacking is None:
+        return
+    if os.environ.get("REQUIRE_KAFKA"):
+        pytest.fail(f"REQUIRE_KAFKA is set and there is no Kafka: {lacking}")
+    pytest.skip(f"NO REAL KAFKA: {lacking}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "NO REAL KAFKA" in str(r.longrepr)]
+    if skipped:
+        terminalreporter.section("NOT TESTED ON A REAL KAFKA", red=True, bold=True)
+        terminalreporter.line(f"{len(skipped)} tests were skipped: {missing()}")
