@@ -1,0 +1,152 @@
+"""Which messages of one partition are done: acks of single messages, in any order.
+
+Kafka stores one committed offset per partition, so what may be committed is the contiguous prefix
+of *the records received* (offsets have gaps after compaction and transaction markers). What was
+acked beyond that prefix stands in the commit's metadata as a bitmap, the way Confluent's Parallel
+Consumer does it, so that a restart runs only what was truly unfinished.
+
+Pure and without threads: the consumer holds a lock around it.
+"""
+
+import base64
+import binascii
+import zlib
+from collections import deque
+from typing import Final, NamedTuple
+
+__all__ = ["Commit", "PartitionAcks", "decode_metadata", "encode_metadata"]
+
+_FORMAT: Final = "k1:"
+
+#: A broker's `offset.metadata.max.bytes` is 4,096 by default.
+METADATA_BYTES: Final = 4096
+
+
+class Commit(NamedTuple):
+    """What is to be committed for a partition."""
+
+    offset: int
+    metadata: str
+
+
+class PartitionAcks:
+    """The state of one partition as long as this process lives.
+
+    It outlives an assignment: a partition that is lost and comes back (a broker's restart, a
+    rebalance) redelivers offsets whose first copy still runs here or was acked meanwhile, and
+    neither may run again (celery/celery#4671).
+
+    Invariants:
+        * `_received` holds, in order, what came in this assignment and is not in the prefix.
+        * An offset is in at most one of `_running` and `_done`.
+        * Everything below `position` is done.
+    """
+
+    def __init__(self) -> None:
+        self.position: int | None = None
+        self.last_received = -1
+        self._received: deque[int] = deque()
+        self._running: dict[int, int] = {}
+        self._done: set[int] = set()
+        self._committed: Commit | None = None
+
+    def assign(self, committed_offset: int | None, metadata: str) -> None:
+        """A new assignment begins: what the group has stored is added to what is known here."""
+        self._received.clear()
+        self.last_received = -1
+        self.position = committed_offset
+        self._committed = None
+        if committed_offset is None:
+            return
+        self._done |= decode_metadata(committed_offset, metadata)
+        self._done = {offset for offset in self._done if offset >= committed_offset}
+        self._committed = Commit(committed_offset, metadata)
+
+    def receive(self, offset: int, timestamp: int) -> bool:
+        """Notes a record that came in; true if it is to be delivered.
+
+        `timestamp` tells a redelivery from another record at the same offset, as a topic that was
+        deleted and made again has it.
+        """
+        self._received.append(offset)
+        self.last_received = offset
+        if offset in self._done:
+            return False
+        if self._running.get(offset) == timestamp:
+            return False
+        self._running[offset] = timestamp
+        return True
+
+    def ack(self, offset: int) -> None:
+        """The message at `offset` needs not be delivered again."""
+        self._running.pop(offset, None)
+        if self.position is None or offset >= self.position:
+            self._done.add(offset)
+
+    def forget(self, offset: int) -> None:
+        """A message was dropped unseen: it is to be delivered when it comes again."""
+        self._running.pop(offset, None)
+
+    @property
+    def running(self) -> int:
+        """Messages delivered and not yet acked."""
+        return len(self._running)
+
+    @property
+    def ahead(self) -> int:
+        """Offsets from the oldest unfinished record to the newest received."""
+        self._advance()
+        return self.last_received - self._received[0] + 1 if self._received else 0
+
+    def to_commit(self) -> Commit | None:
+        """What to commit now, or None if the group already has it."""
+        self._advance()
+        if self.position is None:
+            return None
+        commit = Commit(self.position, encode_metadata(self.position, self._done))
+        return None if commit == self._committed else commit
+
+    def committed(self, commit: Commit) -> None:
+        """The group has stored `commit`."""
+        self._committed = commit
+
+    def _advance(self) -> None:
+        received, done = self._received, self._done
+        while received and received[0] in done:
+            offset = received.popleft()
+            done.discard(offset)
+            self.position = offset + 1
+        if received and (self.position is None or self.position < received[0]):
+            self.position = received[0]
+            self._done = {offset for offset in done if offset >= received[0]}
+
+
+def encode_metadata(position: int, done: set[int]) -> str:
+    """The offsets acked beyond `position` as text: a deflated bitmap, base64."""
+    if not done:
+        return ""
+    bitmap = bytearray((max(done) - position) // 8 + 1)
+    for offset in done:
+        bitmap[(offset - position) >> 3] |= 1 << ((offset - position) & 7)
+    text = _FORMAT + base64.b64encode(zlib.compress(bytes(bitmap), 1)).decode()
+    if len(text) <= METADATA_BYTES:
+        return text
+    # Only wide gaps between offsets come here. The newest half runs again after a crash.
+    return encode_metadata(position, set(sorted(done)[: len(done) // 2]))
+
+
+def decode_metadata(position: int, metadata: str) -> set[int]:
+    """Back from `encode_metadata`; what another program wrote there counts as nothing."""
+    if not metadata.startswith(_FORMAT):
+        return set()
+    try:
+        bitmap = zlib.decompress(base64.b64decode(metadata[len(_FORMAT) :], validate=True))
+    except (binascii.Error, zlib.error, ValueError):
+        return set()
+    return {
+        position + 8 * index + bit
+        for index, byte in enumerate(bitmap)
+        if byte
+        for bit in range(8)
+        if byte >> bit & 1
+    }

@@ -1,0 +1,306 @@
+"""A kombu channel: AMQP's operations, said to Kafka."""
+
+import itertools
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from amqp.exceptions import ChannelError
+from amqp.protocol import queue_declare_ok_t
+from kombu.transport import base
+
+from kafka_transport.bindings import Binding
+from kafka_transport.errors import QueueNotFound
+from kafka_transport.inbox import Delivery
+from kafka_transport.publisher import log_failure
+from kafka_transport.wire import PreparedMessage, encode
+
+if TYPE_CHECKING:
+    from kafka_transport.transport import Transport
+
+__all__ = ["Channel", "Subscription"]
+
+#: One delivery, one tag, never used again: a partition that leaves and comes back delivers the
+#: same offset while its first copy still runs.
+_tags: Final = itertools.count(1)
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One consumer on one queue."""
+
+    tag: str
+    queue: str
+    callback: Callable[[base.Message], Any]
+    no_ack: bool
+    channel: "Channel" = field(repr=False)
+
+
+class Channel(base.StdChannel):
+    """Made by `Transport.create_channel`. Acks may come from any thread, all else from one."""
+
+    def __init__(self, connection: "Transport", channel_id: int) -> None:
+        self.connection: Transport | None = connection
+        self.channel_id: Final = channel_id
+        self.no_ack_consumers: set[str] | None = set()
+        self.prefetch_count = 0
+        self.closed = False
+        self._subscriptions: Final[dict[str, Subscription]] = {}
+        self._unacked: Final[dict[int, Delivery]] = {}
+
+    @property
+    def _transport(self) -> "Transport":
+        if self.connection is None:
+            raise ChannelError("this channel is closed: open another")
+        return self.connection
+
+    # Exchanges, queues, bindings.
+
+    def exchange_declare(
+        self,
+        exchange: str = "",
+        type: str = "direct",  # noqa: A002
+        **_: Any,
+    ) -> None:
+        """Notes the exchange's type: direct, topic or fanout."""
+        self._transport.cluster.bindings.declare_exchange(exchange, type or "direct")
+
+    def exchange_delete(self, exchange: str, **_: Any) -> None:
+        """Forgets the exchange and what is bound to it, in this process."""
+        self._transport.cluster.bindings.delete_exchange(exchange)
+
+    def queue_declare(
+        self,
+        queue: str = "",
+        passive: bool = False,  # noqa: FBT001, FBT002
+        durable: bool = True,  # noqa: FBT001, FBT002
+        exclusive: bool = False,  # noqa: FBT001, FBT002
+        auto_delete: bool = False,  # noqa: FBT001, FBT002
+        **_: Any,
+    ) -> queue_declare_ok_t:
+        """Makes the topic of a durable queue; begins to listen for a transient one.
+
+        The message count is asked for only where it is what the caller wants: with `passive`.
+
+        Raises:
+            QueueNotFound: `passive`, and there is no such queue.
+        """
+        queue = queue or f"amq.gen-{uuid.uuid4()}"
+        transport = self._transport
+        count = 0
+        if passive:
+            if transport.is_transient(queue):
+                count = transport.inbox.waiting_in(queue)
+            elif transport.cluster.topics.exists(transport.topic_of(queue)):
+                count = transport.cluster.topics.lag(transport.topic_of(queue))
+            else:
+                raise QueueNotFound(f"there is no queue {queue!r}: declare it first")
+        elif auto_delete or exclusive or not durable:
+            transport.declare_transient(queue, auto_delete=auto_delete or exclusive)
+        else:
+            transport.cluster.topics.ensure(transport.topic_of(queue))
+        return queue_declare_ok_t(queue, count, 0)
+
+    def queue_bind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:
+        """Binds a queue to an exchange."""
+        self._transport.bind(Binding(exchange, routing_key, queue))
+
+    def queue_unbind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:
+        """Takes a binding back."""
+        self._transport.unbind(Binding(exchange, routing_key, queue))
+
+    def queue_delete(
+        self,
+        queue: str,
+        if_unused: bool = False,  # noqa: FBT001, FBT002
+        if_empty: bool = False,  # noqa: FBT001, FBT002
+        **_: Any,
+    ) -> int:
+        """Ends a transient queue; deletes a durable one's topic. How many messages went with it."""
+        return self._transport.delete_queue(queue, if_unused=if_unused, if_empty=if_empty)
+
+    def queue_purge(self, queue: str, **_: Any) -> int:
+        """Deletes what waits in a queue; how many messages that were."""
+        transport = self._transport
+        if transport.is_transient(queue):
+            return transport.inbox.discard(lambda delivery: delivery.queue == queue)
+        return transport.cluster.topics.purge(transport.topic_of(queue))
+
+    def after_reply_message_received(self, queue: str) -> None:
+        """A reply queue has served its purpose."""
+        self.queue_delete(queue)
+
+    # Publishing.
+
+    def prepare_message(  # noqa: PLR0917  # kombu calls it so
+        self,
+        body: str | bytes,
+        priority: int | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> PreparedMessage:
+        """What `basic_publish` takes."""
+        props = dict(properties or {})
+        props.setdefault("priority", priority or 0)
+        return {
+            "body": body,
+            "content_type": content_type,
+            "content_encoding": content_encoding,
+            "headers": dict(headers or {}),
+            "properties": props,
+        }
+
+    def basic_publish(
+        self,
+        message: PreparedMessage,
+        exchange: str = "",
+        routing_key: str = "",
+        confirm_timeout: float | None = None,
+        **_: Any,
+    ) -> None:
+        """Sends a message to where the exchange and the routing key lead.
+
+        For a durable queue it returns once the broker acknowledged (`confirm_publish`). What is
+        for those who listen now (remote control, events, replies) is sent without waiting.
+
+        Raises:
+            KafkaTransportError: The message was not stored, with the broker's reason.
+        """
+        transport = self._transport
+        publisher = transport.cluster.publisher
+        value, key, headers = encode(message, exchange or "", routing_key or "")
+        confirmations = []
+        for topic, durable in transport.route(exchange or "", routing_key or ""):
+            partitions = transport.cluster.topics.ensure(topic, for_exchange=not durable)
+            confirmation = publisher.send(topic, value, key, headers, partitions)
+            if durable and transport.options.confirm_publish:
+                confirmations.append(confirmation)
+            else:
+                confirmation.add_done_callback(log_failure)
+        for confirmation in confirmations:
+            publisher.wait(confirmation, confirm_timeout)
+
+    # Consuming.
+
+    def basic_consume(
+        self,
+        queue: str,
+        no_ack: bool = False,  # noqa: FBT001, FBT002
+        callback: Callable[[base.Message], Any] | None = None,
+        consumer_tag: str | None = None,
+        **_: Any,
+    ) -> str:
+        """Begins to deliver a queue's messages to `callback`."""
+        assert callback is not None
+        tag = consumer_tag or f"ctag-{uuid.uuid4()}"
+        subscription = Subscription(tag, queue, callback, no_ack, self)
+        self._subscriptions[tag] = subscription
+        if no_ack and self.no_ack_consumers is not None:
+            self.no_ack_consumers.add(tag)
+        self._transport.subscribe(subscription)
+        return tag
+
+    def basic_cancel(self, consumer_tag: str, **_: Any) -> None:
+        """Delivers nothing more to this consumer. What it has stays its to ack."""
+        subscription = self._subscriptions.pop(consumer_tag, None)
+        if self.no_ack_consumers is not None:
+            self.no_ack_consumers.discard(consumer_tag)
+        if subscription is not None and self.connection is not None:
+            self.connection.unsubscribe(subscription)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> base.Message | None:  # noqa: FBT001, FBT002
+        """One message that has come in already, or None."""
+        delivery = self._transport.get(queue)
+        return None if delivery is None else self._message(delivery, no_ack=no_ack)
+
+    def basic_qos(
+        self,
+        prefetch_size: int = 0,  # noqa: ARG002
+        prefetch_count: int = 0,
+        apply_global: bool = False,  # noqa: ARG002, FBT001, FBT002
+        **_: Any,
+    ) -> None:
+        """At most `prefetch_count` unacked messages on this channel; 0 is any number."""
+        self.prefetch_count = prefetch_count
+        self._transport.inbox.ring()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the prefetch count allows another message."""
+        return not self.prefetch_count or len(self._unacked) < self.prefetch_count
+
+    def deliver(self, subscription: Subscription, delivery: Delivery) -> None:
+        """Hands a message to its consumer; called by the thread that drains the connection."""
+        subscription.callback(self._message(delivery, no_ack=subscription.no_ack))
+
+    def _message(self, delivery: Delivery, *, no_ack: bool) -> base.Message:
+        envelope = delivery.envelope
+        tag = next(_tags)
+        if no_ack:
+            if delivery.settle is not None:
+                delivery.settle()
+        else:
+            self._unacked[tag] = delivery
+        return base.Message(
+            body=envelope.body,  # type: ignore[arg-type]  # bytes, as from amqp
+            delivery_tag=tag,  # type: ignore[arg-type]  # a number, as from amqp
+            content_type=envelope.content_type,
+            content_encoding=envelope.content_encoding,
+            headers=dict(envelope.headers),
+            properties=dict(envelope.properties),
+            delivery_info={
+                "exchange": envelope.exchange,
+                "routing_key": envelope.routing_key,
+                "redelivered": bool(envelope.properties.get("redelivered")),
+                "priority": envelope.properties.get("priority", 0),
+            },
+            channel=self,
+        )
+
+    # Acks, from any thread.
+
+    def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:  # noqa: FBT001, FBT002
+        """This message is done; with `multiple`, all delivered before it on this channel too."""
+        tags = (
+            [tag for tag in list(self._unacked) if tag <= delivery_tag]
+            if multiple
+            else [delivery_tag]
+        )
+        for tag in tags:
+            delivery = self._unacked.pop(tag, None)
+            if delivery is not None and delivery.settle is not None:
+                delivery.settle()
+        if self.connection is not None:
+            self.connection.inbox.ring()
+
+    def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Drops a message, or puts it at the end of its queue before it is acked here.
+
+        Raises:
+            KafkaTransportError: It could not be put back; it stays unacked and comes again.
+        """
+        delivery = self._unacked.get(delivery_tag)
+        if delivery is not None and requeue:
+            self._transport.requeue(delivery)
+        self.basic_ack(delivery_tag)
+
+    def basic_recover(self, requeue: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Puts all unacked messages of this channel back."""
+        for tag in list(self._unacked):
+            self.basic_reject(tag, requeue=requeue)
+
+    def close(self) -> None:
+        """Cancels the consumers. What is unacked is delivered again, here or elsewhere."""
+        if self.closed:
+            return
+        self.closed = True
+        for tag in list(self._subscriptions):
+            self.basic_cancel(tag)
+        if self.connection is not None:
+            # The entries stay in `_unacked`: a task that ends later may still ack.
+            self.connection.give_back(list(self._unacked.values()))
+            self.connection.close_channel(self)
+            self.connection = None

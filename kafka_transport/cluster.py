@@ -1,0 +1,45 @@
+"""What all connections of one process to one cluster share: its producer and its topics."""
+
+import os
+import threading
+from typing import Any, Final
+
+from kafka_transport.bindings import Bindings
+from kafka_transport.config import Options
+from kafka_transport.publisher import Publisher
+from kafka_transport.topics import Topics
+
+__all__ = ["Cluster", "cluster_for"]
+
+
+class Cluster:
+    """Made on first use, lives as long as the process."""
+
+    def __init__(self, properties: dict[str, Any], options: Options) -> None:
+        self.topics: Final = Topics(properties, options)
+        self.publisher: Final = Publisher(properties, options)
+        self.bindings: Final = Bindings()
+
+
+_lock = threading.Lock()
+_clusters: dict[str, Cluster] = {}
+
+
+def _in_child() -> None:
+    # A fork must never use its parent's clients; the lock may have been held at that moment.
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    _clusters.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
+def cluster_for(properties: dict[str, Any], options: Options) -> Cluster:
+    """The process's one `Cluster` for these properties and options."""
+    key = repr((sorted(properties.items(), key=str), options))
+    with _lock:
+        cluster = _clusters.get(key)
+        if cluster is None:
+            cluster = _clusters[key] = Cluster(properties, options)
+        return cluster

@@ -1,0 +1,145 @@
+"""What a Celery project can set, and the librdkafka properties made of it."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from kafka_transport.errors import InvalidOption
+
+__all__ = ["DEFAULT_PORT", "Options", "bootstrap_servers", "client_properties", "hide_password"]
+
+DEFAULT_PORT: Final = 9092
+
+#: librdkafka's own log lines come out under this name.
+client_logger: Final = logging.getLogger("kafka_transport.librdkafka")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Celery's ``broker_transport_options`` for ``kafka://``."""
+
+    #: Consumer group that shares the durable queues.
+    group_id: str = "celery"
+    #: Partitions of a topic made by this transport: the most workers that can share one queue.
+    num_partitions: int = 16
+    #: Replicas of a topic made by this transport; -1 takes the broker's default (KIP-464).
+    replication_factor: int = -1
+    #: Configuration of topics made for durable queues, e.g. ``{"retention.ms": "1209600000"}``.
+    topic_config: Mapping[str, str] = field(default_factory=dict)
+    #: Put before the name of every topic, so that several projects share a cluster.
+    topic_prefix: str = ""
+    #: Where a new consumer group starts: "earliest" or "latest".
+    auto_offset_reset: str = "earliest"
+    #: Wait for the broker's acknowledgement of each message to a durable queue.
+    confirm_publish: bool = True
+    #: Seconds until a message that no broker acknowledged is given up.
+    publish_timeout: float = 30.0
+    #: Records fetched ahead of the consumers, per connection; beyond it partitions are paused.
+    max_buffered: int = 1000
+    #: Offsets that one partition may run ahead of its oldest unacknowledged message.
+    max_ahead: int = 20_000
+    #: Seconds that a partition asked back by the group waits for its running tasks to end.
+    revoke_timeout: float = 10.0
+    #: librdkafka properties of every client, of producers, and of consumers.
+    kafka_common_config: Mapping[str, Any] = field(default_factory=dict)
+    kafka_producer_config: Mapping[str, Any] = field(default_factory=dict)
+    kafka_consumer_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, transport_options: Mapping[str, Any]) -> "Options":
+        """Takes what is ours out of kombu's transport options; the rest is kombu's own.
+
+        Raises:
+            InvalidOption: A value is out of its range.
+        """
+        ours = {f.name for f in fields(cls)}
+        options = cls(**{k: v for k, v in transport_options.items() if k in ours})
+        if options.auto_offset_reset not in ("earliest", "latest"):
+            raise InvalidOption(
+                f"auto_offset_reset is {options.auto_offset_reset!r}: use 'earliest' or 'latest'"
+            )
+        for name in ("num_partitions", "publish_timeout", "max_buffered", "max_ahead"):
+            if getattr(options, name) <= 0:
+                raise InvalidOption(f"{name} is {getattr(options, name)}: it must be above 0")
+        if options.max_ahead > MAX_AHEAD_LIMIT:
+            raise InvalidOption(
+                f"max_ahead is {options.max_ahead}: commit metadata holds {MAX_AHEAD_LIMIT} at most"
+            )
+        return options
+
+
+#: What fits as a bitmap into the 4,096 bytes of a broker's ``offset.metadata.max.bytes``.
+MAX_AHEAD_LIMIT: Final = 20_000
+
+
+def bootstrap_servers(hosts: list[str], default_port: int | None = None) -> str:
+    """One ``bootstrap.servers`` of kombu's host names and URLs, in order, each once.
+
+    Takes ``kafka://a:9092,b:9092/``, ``kafka://user:secret@a`` and plain ``a`` alike.
+    """
+    found: dict[str, None] = {}
+    for host in hosts:
+        netloc = urlsplit(host).netloc if "://" in host else host.partition("/")[0]
+        for server in netloc.rpartition("@")[2].split(","):
+            name = server.strip()
+            if name:
+                bracket = name.rfind("]")
+                has_port = ":" in name[bracket + 1 :]
+                found[name if has_port else f"{name}:{default_port or DEFAULT_PORT}"] = None
+    return ",".join(found) or f"localhost:{default_port or DEFAULT_PORT}"
+
+
+def credentials(url: str) -> tuple[str, str] | None:
+    """User and password of a broker URL, decoded."""
+    userinfo, at, _ = urlsplit(url).netloc.rpartition("@") if "://" in url else ("", "", "")
+    if not at:
+        return None
+    user, _, password = userinfo.partition(":")
+    return unquote(user), unquote(password)
+
+
+def hide_password(url: str, mask: str = "**") -> str:
+    """The URL as it may be logged."""
+    parts = urlsplit(url)
+    userinfo, at, servers = parts.netloc.rpartition("@")
+    if not at:
+        return url
+    user = userinfo.partition(":")[0]
+    return parts._replace(netloc=f"{user}:{mask}@{servers}").geturl()
+
+
+def client_properties(
+    *,
+    servers: str,
+    login: tuple[str, str] | None,
+    ssl: object,
+    options: Options,
+) -> dict[str, Any]:
+    """Properties for librdkafka that every client of one connection shares."""
+    properties: dict[str, Any] = {
+        "bootstrap.servers": servers,
+        "client.id": "kafka_transport",
+        # A broker that comes back is noticed within a second, not ten.
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1000,
+        "log.connection.close": False,
+    }
+    if login:
+        user, password = login
+        properties |= {"sasl.mechanism": "PLAIN", "sasl.username": user, "sasl.password": password}
+    if login or ssl:
+        protocol = ("SASL_" if login else "") + ("SSL" if ssl else "PLAINTEXT")
+        properties["security.protocol"] = protocol
+    if isinstance(ssl, Mapping):
+        properties |= {
+            ours: ssl[theirs]
+            for theirs, ours in (
+                ("ca_certs", "ssl.ca.location"),
+                ("certfile", "ssl.certificate.location"),
+                ("keyfile", "ssl.key.location"),
+            )
+            if theirs in ssl
+        }
+    return properties | dict(options.kafka_common_config)

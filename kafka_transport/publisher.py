@@ -1,0 +1,132 @@
+"""Sending records: one librdkafka producer a process, whichever thread or connection sends."""
+
+import atexit
+import itertools
+import logging
+import os
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import Future
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Message as Record
+
+from kafka_transport.clients import Producer
+from kafka_transport.config import Options
+from kafka_transport.errors import KafkaTransportError, PublishFailed, publish_error
+from kafka_transport.wire import RecordHeaders
+
+__all__ = ["Publisher"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at the delivery reports when none comes by itself.
+POLL_SECONDS: Final = 0.5
+
+#: Seconds beyond the publish timeout after which a report that never came is given up.
+GRACE_SECONDS: Final = 1.0
+
+
+class Publisher:
+    """Idempotent, acks=all. Every method may be called from any thread."""
+
+    def __init__(self, properties: dict[str, Any], options: Options) -> None:
+        self._timeout: Final = options.publish_timeout
+        self._producer: Final = Producer(
+            properties
+            | {
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 0,
+                "message.timeout.ms": int(options.publish_timeout * 1000),
+            }
+            | dict(options.kafka_producer_config)
+        )
+        self._pid: Final = os.getpid()
+        self._turns: Final[defaultdict[str, itertools.count[int]]] = defaultdict(itertools.count)
+        self._stopping: Final = threading.Event()
+        self._thread: Final = threading.Thread(
+            target=self._serve_reports, name="kafka-publisher", daemon=True
+        )
+        self._thread.start()
+        atexit.register(self.close)
+
+    def send(
+        self, topic: str, value: bytes, key: bytes | None, headers: RecordHeaders, partitions: int
+    ) -> Future[None]:
+        """Queues a record; the future ends when the broker acknowledged it, or with why not.
+
+        Without a key the partitions take turns, so that workers get even shares. With the local
+        queue full it waits for room, up to the publish timeout.
+
+        Raises:
+            KafkaTransportError: The record cannot even be queued.
+        """
+        confirmation: Future[None] = Future()
+
+        def report(error: KafkaError | None, _: Record) -> None:
+            if error is None:
+                confirmation.set_result(None)
+            else:
+                confirmation.set_exception(publish_error(error, topic))
+
+        kwargs: dict[str, Any] = {"value": value, "headers": headers, "on_delivery": report}
+        if key is not None:
+            kwargs["key"] = key
+        else:
+            kwargs["partition"] = next(self._turns[topic]) % partitions
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                self._producer.produce(topic, **kwargs)
+            except BufferError as full:
+                if time.monotonic() > deadline:
+                    raise PublishFailed(
+                        f"{len(self._producer)} messages wait for Kafka and none was stored in "
+                        f"{self._timeout:g} s: is the broker down?"
+                    ) from full
+                time.sleep(0.005)
+            except KafkaException as error:
+                raise publish_error(error.args[0], topic) from error
+            else:
+                return confirmation
+
+    def wait(self, confirmation: Future[None], timeout: float | None = None) -> None:
+        """Returns once the broker acknowledged the record.
+
+        Raises:
+            KafkaTransportError: It did not, within `timeout` seconds or the publish timeout.
+        """
+        limit = self._timeout + GRACE_SECONDS if timeout is None else timeout
+        try:
+            confirmation.result(limit)
+        except TimeoutError as error:
+            raise PublishFailed(f"Kafka did not acknowledge within {limit:g} s") from error
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Waits for what is queued; how many messages are still there after `timeout` seconds."""
+        return self._producer.flush(self._timeout if timeout is None else timeout)
+
+    def close(self) -> None:
+        """Delivers what is queued and ends. Says in the log what could not be delivered."""
+        if self._pid != os.getpid() or self._stopping.is_set():
+            return
+        left = self.flush()
+        if left:
+            logger.error("%d messages were not delivered to Kafka and are lost", left)
+        self._stopping.set()
+        self._thread.join(POLL_SECONDS * 4)
+        atexit.unregister(self.close)
+
+    def _serve_reports(self) -> None:
+        while not self._stopping.is_set():
+            self._producer.poll(POLL_SECONDS)
+
+
+def log_failure(confirmation: Future[None]) -> None:
+    """For messages that nobody waits for: a failed delivery is at least said."""
+    error = confirmation.exception()
+    if isinstance(error, KafkaTransportError):
+        logger.warning("%s", error)

@@ -1,0 +1,128 @@
+"""Transient queues: what is published to an exchange, heard by every process that has such a queue.
+
+There is no topic per queue and no consumer group: the exchange's topic is read from its end, which
+is noted when the queue is declared, and each message is matched with the bindings on this side.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import Message as Record
+
+from kafka_transport.clients import Consumer
+from kafka_transport.inbox import Delivery, Inbox
+from kafka_transport.wire import Envelope, decode
+
+__all__ = ["Tail"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until a newly followed topic is noticed.
+POLL_SECONDS: Final = 0.05
+
+BATCH: Final = 500
+
+#: Messages that may wait for slow consumers of transient queues before reading stops.
+MAX_WAITING: Final = 10_000
+
+#: No group is joined, yet librdkafka wants a name for one.
+TAIL_PROPERTIES: Final[dict[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "allow.auto.create.topics": False,
+    "auto.offset.reset": "latest",
+    "fetch.queue.backoff.ms": 10,
+    "fetch.error.backoff.ms": 50,
+}
+
+
+class Tail:
+    """Reads exchange topics in a thread of its own. `queues_for` says who wants a message."""
+
+    def __init__(
+        self,
+        properties: dict[str, Any],
+        inbox: Inbox,
+        queues_for: Callable[[Envelope], list[str]],
+        on_failure: Callable[[KafkaError], None],
+    ) -> None:
+        self._inbox: Final = inbox
+        self._queues_for: Final = queues_for
+        self._on_failure: Final = on_failure
+        self._consumer: Final = Consumer(
+            properties | TAIL_PROPERTIES | {"group.id": "kafka_transport.tail"}
+        )
+        self._lock: Final = threading.Lock()
+        self._wanted: Final[dict[str, list[TopicPartition]]] = {}
+        self._stopping: Final = threading.Event()
+        self._thread: Final = threading.Thread(target=self._run, name="kafka-tail", daemon=True)
+        self._thread.start()
+
+    def follow(self, topic: str, start: list[TopicPartition]) -> None:
+        """Reads `topic` from these offsets on, unless it is read already."""
+        with self._lock:
+            self._wanted.setdefault(topic, start)
+
+    def leave_all_but(self, topics: set[str]) -> None:
+        """Reads no other topics any more."""
+        with self._lock:
+            for topic in self._wanted.keys() - topics:
+                del self._wanted[topic]
+
+    def follows(self, topic: str) -> bool:
+        """Whether `topic` is read."""
+        with self._lock:
+            return topic in self._wanted
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Ends the thread."""
+        self._stopping.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        following: dict[str, list[TopicPartition]] = {}
+        try:
+            while not self._stopping.is_set():
+                self._assign(following)
+                if self._inbox.waiting(control=True) >= MAX_WAITING:
+                    self._stopping.wait(POLL_SECONDS)
+                    continue
+                first = self._consumer.poll(POLL_SECONDS)
+                if first is not None:
+                    self._receive([first, *self._consumer.consume(BATCH, 0)])
+        except Exception:
+            logger.exception("the Kafka tail failed")
+            self._on_failure(KafkaError(KafkaError._FAIL))  # noqa: SLF001
+        finally:
+            self._consumer.close()
+
+    def _assign(self, following: dict[str, list[TopicPartition]]) -> None:
+        with self._lock:
+            wanted = dict(self._wanted)
+        for topic in following.keys() - wanted.keys():
+            self._consumer.incremental_unassign(following.pop(topic))
+        for topic in wanted.keys() - following.keys():
+            following[topic] = wanted[topic]
+            self._consumer.incremental_assign(wanted[topic])
+
+    def _receive(self, records: list[Record]) -> None:
+        deliveries: list[Delivery] = []
+        for record in records:
+            error = record.error()
+            if error is not None:
+                if error.fatal():
+                    self._on_failure(error)
+                else:
+                    logger.warning("Kafka: %s", error.str())
+                continue
+            try:
+                envelope = decode(record)
+            except ValueError as problem:
+                logger.warning("skipped a record of %s: %s", record.topic(), problem)
+                continue
+            deliveries += [Delivery(queue, envelope) for queue in self._queues_for(envelope)]
+        if deliveries:
+            self._inbox.put(deliveries, control=True)

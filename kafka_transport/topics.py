@@ -1,0 +1,230 @@
+"""Topics: their names, making them, their offsets and lag.
+
+One `Topics` a process and cluster; what it has seen to exist it does not ask for again.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.cimpl import NewTopic
+
+from kafka_transport.clients import AdminClient, Consumer
+from kafka_transport.config import Options
+from kafka_transport.errors import BrokerUnavailable, InvalidName, KafkaTransportError
+
+__all__ = ["DEFAULT_EXCHANGE", "Topics", "exchange_topic", "queue_topic"]
+
+#: Seconds that any one request to the cluster may take.
+REQUEST_SECONDS: Final = 10.0
+
+#: Seconds for which a topic that was not there is taken as still not there.
+ABSENT_SECONDS: Final = 5.0
+
+#: AMQP's exchange without a name has a topic too, for replies sent straight to a transient queue.
+DEFAULT_EXCHANGE: Final = "default"
+
+#: What is sent to an exchange is for those who listen now; the broker may drop it soon.
+EXCHANGE_TOPIC_CONFIG: Final[Mapping[str, str]] = {
+    "retention.ms": "600000",
+    "segment.ms": "600000",
+    "cleanup.policy": "delete",
+}
+
+_LEGAL: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+def queue_topic(queue: str, prefix: str = "") -> str:
+    """The topic of a durable queue.
+
+    Raises:
+        InvalidName: Kafka allows no such topic.
+    """
+    name = prefix + queue
+    if not _LEGAL.fullmatch(name) or name in (".", ".."):
+        raise InvalidName(
+            f"durable queue {queue!r} cannot be a Kafka topic: use 1 to 249 of A-Z a-z 0-9 . _ -"
+        )
+    return name
+
+
+def exchange_topic(exchange: str, prefix: str = "") -> str:
+    """The topic of what is published to an exchange for transient queues."""
+    legal = re.sub(r"[^A-Za-z0-9._-]", lambda m: f"-{ord(m[0]):x}-", exchange or DEFAULT_EXCHANGE)
+    return f"{prefix}{legal}.exchange"
+
+
+class Topics:
+    """What the cluster has. Every method may be called from any thread."""
+
+    def __init__(self, properties: dict[str, Any], options: Options) -> None:
+        self._options: Final = options
+        self._admin: Final = AdminClient(properties)
+        # Never subscribed: it asks for offsets of the group without being a member.
+        self._reader: Final = Consumer(
+            properties
+            | {
+                "group.id": options.group_id,
+                "enable.auto.commit": False,
+                "allow.auto.create.topics": False,
+            }
+            | dict(options.kafka_consumer_config)
+        )
+        self._lock: Final = threading.Lock()
+        self._partitions: Final[dict[str, int]] = {}
+        self._absent: Final[dict[str, float]] = {}
+
+    def check(self, timeout: float) -> None:
+        """Asks the cluster for a sign of life.
+
+        Raises:
+            BrokerUnavailable: None came within `timeout` seconds.
+        """
+        try:
+            self._admin.list_topics(timeout=timeout)
+        except KafkaException as error:
+            raise _unavailable(error) from error
+
+    def ensure(self, topic: str, *, for_exchange: bool = False) -> int:
+        """Makes the topic if it is not there; how many partitions it has.
+
+        Raises:
+            BrokerUnavailable: No broker answered.
+            KafkaTransportError: The broker refused to make the topic.
+        """
+        with self._lock:
+            known = self._partitions.get(topic)
+        if known is None:
+            known = self._look(topic) or self._make(topic, for_exchange=for_exchange)
+            with self._lock:
+                self._partitions[topic] = known
+                self._absent.pop(topic, None)
+        return known
+
+    def exists(self, topic: str) -> bool:
+        """Whether there is such a topic; a "no" is up to five seconds old."""
+        with self._lock:
+            if topic in self._partitions:
+                return True
+            if time.monotonic() - self._absent.get(topic, -ABSENT_SECONDS) < ABSENT_SECONDS:
+                return False
+        partitions = self._look(topic)
+        with self._lock:
+            if partitions:
+                self._partitions[topic] = partitions
+            else:
+                self._absent[topic] = time.monotonic()
+        return bool(partitions)
+
+    def forget(self, topic: str) -> None:
+        """Looks anew next time: the topic was deleted, or turned out to be gone."""
+        with self._lock:
+            self._partitions.pop(topic, None)
+
+    def end_offsets(self, topic: str) -> list[TopicPartition]:
+        """Where the next record of each partition will stand."""
+        return [
+            TopicPartition(topic, partition, high)
+            for partition, (_, high) in enumerate(self._watermarks(topic))
+        ]
+
+    def lag(self, topic: str) -> int:
+        """Records that the group has not committed: a queue's message count."""
+        watermarks = self._watermarks(topic)
+        stored = self._ask(
+            lambda: self._reader.committed(
+                [TopicPartition(topic, partition) for partition in range(len(watermarks))],
+                timeout=REQUEST_SECONDS,
+            )
+        )
+        total = 0
+        for (low, high), tp in zip(watermarks, stored, strict=True):
+            start = low if self._options.auto_offset_reset == "earliest" else high
+            total += high - (max(tp.offset, low) if tp.offset > OFFSET_INVALID else start)
+        return total
+
+    def purge(self, topic: str) -> int:
+        """Deletes every record of the topic; how many the group had not committed."""
+        count = self.lag(topic)
+        futures = self._admin.delete_records(
+            self.end_offsets(topic), request_timeout=REQUEST_SECONDS
+        )
+        for future in futures.values():
+            self._ask(future.result)
+        return count
+
+    def delete(self, topic: str) -> None:
+        """Deletes the topic with all its records."""
+        future = self._admin.delete_topics([topic], request_timeout=REQUEST_SECONDS)[topic]
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise _unavailable(error) from error
+        self.forget(topic)
+
+    def _watermarks(self, topic: str) -> list[tuple[int, int]]:
+        return [
+            self._ask(
+                lambda partition=partition: self._reader.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=REQUEST_SECONDS
+                )
+            )
+            for partition in range(self.ensure(topic))
+        ]
+
+    def _look(self, topic: str) -> int:
+        """Partitions of a topic, 0 if it is not there. Asks for all, as asking for one makes it."""
+        found = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_SECONDS))
+        metadata = found.topics.get(topic)
+        return len(metadata.partitions) if metadata is not None and metadata.error is None else 0
+
+    def _make(self, topic: str, *, for_exchange: bool) -> int:
+        cluster = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_SECONDS))
+        if cluster.controller_id not in cluster.brokers:
+            return self._make_by_asking(topic)
+        new = NewTopic(
+            topic,
+            num_partitions=1 if for_exchange else self._options.num_partitions,
+            replication_factor=self._options.replication_factor,
+            config=dict(EXCHANGE_TOPIC_CONFIG if for_exchange else self._options.topic_config),
+        )
+        future = self._admin.create_topics([new], request_timeout=REQUEST_SECONDS)[topic]
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise KafkaTransportError(
+                    f"Kafka did not make topic {topic!r}: {error.args[0].str()}"
+                ) from error
+        return self._wait_for(topic)
+
+    def _make_by_asking(self, topic: str) -> int:
+        # librdkafka's mock cluster has no controller and so no CreateTopics: a topic is made by
+        # the first request for its metadata.
+        found = self._ask(lambda: self._admin.list_topics(topic, timeout=REQUEST_SECONDS))
+        return len(found.topics[topic].partitions)
+
+    def _wait_for(self, topic: str) -> int:
+        # CreateTopics answers before every broker knows of the topic.
+        deadline = time.monotonic() + REQUEST_SECONDS
+        while True:
+            partitions = self._look(topic)
+            if partitions:
+                return partitions
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(f"topic {topic!r} was made but is not there yet")
+            time.sleep(0.02)
+
+    def _ask(self, request: Any) -> Any:
+        try:
+            return request()
+        except KafkaException as error:
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: KafkaException) -> BrokerUnavailable:
+    return BrokerUnavailable(f"Kafka did not answer: {error.args[0].str()}")

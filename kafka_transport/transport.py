@@ -1,0 +1,374 @@
+"""kombu's face of Kafka: scheme ``kafka://``."""
+
+import os
+import select
+import time
+from collections import deque
+from importlib.metadata import version
+from typing import Any, Final
+
+from confluent_kafka import KafkaError
+from kombu import Connection
+from kombu.transport import base
+
+from kafka_transport.bindings import Binding
+from kafka_transport.channel import Channel, Subscription
+from kafka_transport.cluster import Cluster, cluster_for
+from kafka_transport.config import (
+    DEFAULT_PORT,
+    Options,
+    bootstrap_servers,
+    client_properties,
+    credentials,
+    hide_password,
+)
+from kafka_transport.consumer import GroupConsumer
+from kafka_transport.errors import BrokerUnavailable, InvalidName, PublishFailed, QueueNotFound
+from kafka_transport.inbox import Delivery, Inbox
+from kafka_transport.tail import Tail
+from kafka_transport.topics import exchange_topic, queue_topic
+from kafka_transport.transient import TransientQueues
+from kafka_transport.wire import encode
+
+__all__ = ["Transport"]
+
+#: Messages delivered before the event loop may look at other things.
+TURN: Final = 100
+
+#: Seconds that `basic_get` waits for a queue that is not empty to deliver.
+GET_SECONDS: Final = 10.0
+
+
+class Transport(base.Transport):
+    """One kombu connection: its channels, its consumers, and the descriptor of its event loop."""
+
+    default_port = DEFAULT_PORT
+    #: A URL with several brokers is ours to read: kombu's parser takes one host and port.
+    can_parse_url = True
+    driver_type = "kafka"
+    driver_name = "confluent-kafka"
+    connection_errors = (BrokerUnavailable, *base.Transport.connection_errors)
+    recoverable_connection_errors = (BrokerUnavailable,)
+    channel_errors = base.Transport.channel_errors
+    recoverable_channel_errors = (PublishFailed,)
+    implements = base.Transport.implements.extend(
+        asynchronous=True,
+        exchange_type=frozenset(["direct", "topic", "fanout"]),
+        heartbeats=False,
+    )
+
+    def __init__(self, client: Connection, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        self._connection: Final = client
+        self.options: Final = Options.of(client.transport_options or {})
+        self.connected = False
+        self._pid = 0
+        self._channels: Final[list[Channel]] = []
+        self._next_channel_id = 1
+        self._subscriptions: Final[dict[str, deque[Subscription]]] = {}
+        self._failure: KafkaError | None = None
+
+    # The connection.
+
+    def establish_connection(self) -> "Transport":
+        """Makes sure that the cluster answers.
+
+        Raises:
+            BrokerUnavailable: It does not, within the connection's `connect_timeout`.
+        """
+        client = self._connection
+        hosts = [client.hostname or "", *map(str, client.alt or [])]
+        login = (client.userid, client.password or "") if client.userid else None
+        self._properties = client_properties(
+            servers=bootstrap_servers(hosts, client.port),
+            login=login or credentials(client.hostname or ""),
+            ssl=client.ssl,
+            options=self.options,
+        )
+        self.cluster: Cluster = cluster_for(self._properties, self.options)
+        self.cluster.topics.check(client.connect_timeout or 5.0)
+        self.inbox = Inbox()
+        self._transient = TransientQueues(self.cluster.bindings)
+        self._group: GroupConsumer | None = None
+        self._tail: Tail | None = None
+        self._failure = None
+        self._pid = os.getpid()
+        self.connected = True
+        return self
+
+    def verify_connection(self, connection: "Transport") -> bool:
+        """Whether it is open; one that a fork inherited is not."""
+        return connection.connected and connection._pid == os.getpid()  # noqa: SLF001
+
+    def close_connection(self, connection: "Transport") -> None:
+        """Leaves the consumer group and ends the threads."""
+        if not connection.connected:
+            return
+        connection.connected = False
+        if connection._group is not None:  # noqa: SLF001
+            connection._group.close()  # noqa: SLF001
+        if connection._tail is not None:  # noqa: SLF001
+            connection._tail.close()  # noqa: SLF001
+        for channel in list(connection._channels):  # noqa: SLF001
+            channel.close()
+        connection.inbox.close()
+
+    def create_channel(self, connection: "Transport") -> Channel:
+        """Another channel; they cost nothing."""
+        channel = Channel(connection, self._next_channel_id)
+        self._next_channel_id += 1
+        self._channels.append(channel)
+        return channel
+
+    def close_channel(self, channel: Channel) -> None:
+        """Called by the channel as it closes."""
+        if channel in self._channels:
+            self._channels.remove(channel)
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:  # noqa: FBT001, FBT002
+        """The broker URL as it may be shown."""
+        return uri if include_password else hide_password(uri, mask)
+
+    def driver_version(self) -> str:
+        """confluent-kafka's."""
+        return version("confluent-kafka")
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        """Where a broker is if nothing says otherwise."""
+        return {"hostname": "localhost", "port": DEFAULT_PORT}
+
+    # Queues and routes.
+
+    def topic_of(self, queue: str) -> str:
+        """The topic of a durable queue."""
+        return queue_topic(queue, self.options.topic_prefix)
+
+    def is_transient(self, queue: str) -> bool:
+        """Whether the queue was declared as transient on this connection."""
+        return queue in self._transient
+
+    def declare_transient(self, queue: str, *, auto_delete: bool) -> None:
+        """From here on the queue gets what is published to it."""
+        self._transient.declare(queue, auto_delete=auto_delete)
+        self._follow("")
+
+    def bind(self, binding: Binding) -> None:
+        """From here on the queue gets what the exchange leads to it."""
+        if binding.queue in self._transient:
+            self._transient.bind(binding)
+            self._follow(binding.exchange)
+        else:
+            self.cluster.bindings.bind(binding)
+
+    def unbind(self, binding: Binding) -> None:
+        """Takes a binding back."""
+        if binding.queue in self._transient:
+            self._transient.unbind(binding)
+            self._leave_unheard()
+        else:
+            self.cluster.bindings.unbind(binding)
+
+    def delete_queue(self, queue: str, *, if_unused: bool, if_empty: bool) -> int:
+        """Deletes a queue; how many messages were in it."""
+        if if_unused and queue in self._subscriptions:
+            return 0
+        if queue in self._transient:
+            waiting = self.inbox.waiting_in(queue)
+            if not (if_empty and waiting):
+                self._transient.delete(queue)
+                self.inbox.discard(lambda delivery: delivery.queue == queue)
+                self._leave_unheard()
+            return waiting
+        topics, topic = self.cluster.topics, self.topic_of(queue)
+        if not topics.exists(topic):
+            return 0
+        waiting = topics.lag(topic)
+        if not (if_empty and waiting):
+            self.cluster.bindings.delete_queue(queue)
+            topics.delete(topic)
+        return waiting
+
+    def route(self, exchange: str, routing_key: str) -> list[tuple[str, bool]]:
+        """The topics that a message goes to, each with whether it is a durable queue's.
+
+        Transient queues are known to the processes that have them, so an exchange's own topic gets
+        the message too, unless it was for durable queues alone: a direct exchange that led to one.
+        """
+        prefix = self.options.topic_prefix
+        if not exchange:
+            topic = self._durable_topic(routing_key)
+            return [(topic, True)] if topic else [(exchange_topic("", prefix), False)]
+        bindings = self.cluster.bindings
+        routes = [(self.topic_of(queue), True) for queue in bindings.queues(exchange, routing_key)]
+        if not routes or bindings.kind(exchange) != "direct":
+            routes.append((exchange_topic(exchange, prefix), False))
+        return routes
+
+    def _durable_topic(self, queue: str) -> str | None:
+        if queue in self._transient:
+            return None
+        try:
+            topic = self.topic_of(queue)
+        except InvalidName:
+            return None
+        return topic if self.cluster.topics.exists(topic) else None
+
+    def _follow(self, exchange: str) -> None:
+        topic = exchange_topic(exchange, self.options.topic_prefix)
+        if self._tail is None:
+            self._tail = Tail(
+                self._properties, self.inbox, self._transient.matching, self._on_failure
+            )
+        if not self._tail.follows(topic):
+            self.cluster.topics.ensure(topic, for_exchange=True)
+            self._tail.follow(topic, self.cluster.topics.end_offsets(topic))
+
+    def _leave_unheard(self) -> None:
+        if self._tail is not None:
+            prefix = self.options.topic_prefix
+            heard = {exchange_topic(name, prefix) for name in self._transient.exchanges()}
+            self._tail.leave_all_but(heard)
+
+    # Consumers and deliveries.
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Adds a consumer; several on one queue take turns.
+
+        Raises:
+            QueueNotFound: No such queue was declared.
+        """
+        queue = subscription.queue
+        if queue not in self._transient:
+            self._consume(queue)
+        self._subscriptions.setdefault(queue, deque()).append(subscription)
+        self.inbox.ring()
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Takes a consumer away; with the last one the queue is not read any more."""
+        queue = subscription.queue
+        consumers = self._subscriptions.get(queue)
+        if consumers is None or subscription not in consumers:
+            return
+        consumers.remove(subscription)
+        if consumers:
+            return
+        del self._subscriptions[queue]
+        if self._transient.deleted_with_last_consumer(queue):
+            self.delete_queue(queue, if_unused=False, if_empty=False)
+        elif queue not in self._transient and self._group is not None:
+            self._group.cancel(self.topic_of(queue))
+
+    def get(self, queue: str) -> Delivery | None:
+        """A queue's oldest message, or None if it is empty."""
+        if queue not in self._transient:
+            self._consume(queue)
+        deadline = time.monotonic() + GET_SECONDS
+        while True:
+            delivery = self.inbox.take(queue)
+            if delivery is not None or time.monotonic() > deadline:
+                return delivery
+            if queue in self._transient or not self.cluster.topics.lag(self.topic_of(queue)):
+                return None
+            self._wait(0.1)
+
+    def give_back(self, deliveries: list[Delivery]) -> None:
+        """What a closed channel did not ack: to other consumers here, else back to the group."""
+        for delivery in deliveries:
+            if delivery.queue in self._subscriptions:
+                self.inbox.put([delivery], control=delivery.origin is None)
+            elif delivery.drop is not None:
+                delivery.drop()
+
+    def requeue(self, delivery: Delivery) -> None:
+        """Puts a message at the end of its queue; returns once the broker has it."""
+        if delivery.origin is None:
+            self.inbox.put([delivery], control=True)
+            return
+        envelope = delivery.envelope
+        value, key, headers = encode(
+            {
+                "body": envelope.body,
+                "content_type": envelope.content_type,
+                "content_encoding": envelope.content_encoding,
+                "headers": envelope.headers,
+                "properties": envelope.properties | {"redelivered": True},
+            },
+            envelope.exchange,
+            envelope.routing_key,
+        )
+        topic, _ = delivery.origin
+        publisher = self.cluster.publisher
+        partitions = self.cluster.topics.ensure(topic)
+        publisher.wait(publisher.send(topic, value, key, headers, partitions))
+
+    def drain_events(self, connection: "Transport", timeout: float | None = None, **_: Any) -> None:
+        """Delivers one message, waiting for it up to `timeout` seconds.
+
+        Raises:
+            TimeoutError: None came (`socket.timeout`, as kombu expects it).
+            BrokerUnavailable: The Kafka client failed for good.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not connection._deliver_one():  # noqa: SLF001
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            connection._wait(left)  # noqa: SLF001
+
+    def register_with_event_loop(self, connection: "Transport", loop: Any) -> None:
+        """Lets the worker's event loop deliver as messages come in."""
+        loop.add_reader(connection.inbox.fileno(), connection.on_readable, connection, loop)
+
+    def unregister_from_event_loop(self, connection: "Transport", loop: Any) -> None:
+        """Takes the descriptor back."""
+        loop.remove_reader(connection.inbox.fileno())
+
+    def on_readable(self, connection: "Transport", loop: Any) -> None:  # noqa: ARG002
+        """Delivers what is there, some at a time so that the loop's timers are heard."""
+        self.inbox.hush()
+        for _ in range(TURN):
+            if not self._deliver_one():
+                return
+        self.inbox.ring()
+
+    def _deliver_one(self) -> bool:
+        if self._failure is not None:
+            raise BrokerUnavailable(f"the Kafka client failed: {self._failure.str()}")
+        for queue in self.inbox.queues():
+            subscription = self._next_subscription(queue)
+            delivery = self.inbox.take(queue) if subscription is not None else None
+            if subscription is not None and delivery is not None:
+                subscription.channel.deliver(subscription, delivery)
+                return True
+        return False
+
+    def _next_subscription(self, queue: str) -> Subscription | None:
+        consumers = self._subscriptions.get(queue)
+        if consumers is None:
+            return None
+        for _ in range(len(consumers)):
+            consumers.rotate(-1)
+            if consumers[-1].no_ack or consumers[-1].channel.has_room:
+                return consumers[-1]
+        return None
+
+    def _wait(self, seconds: float | None) -> None:
+        poller = select.poll()
+        poller.register(self.inbox.fileno(), select.POLLIN)
+        if poller.poll(None if seconds is None else max(1, int(seconds * 1000))):
+            self.inbox.hush()
+
+    def _consume(self, queue: str) -> None:
+        topic = self.topic_of(queue)
+        if not self.cluster.topics.exists(topic):
+            raise QueueNotFound(f"there is no queue {queue!r}: declare it before consuming")
+        if self._group is None:
+            self._group = GroupConsumer(
+                self._properties, self.options, self.inbox, self._on_failure
+            )
+        self._group.consume(topic, queue)
+
+    def _on_failure(self, error: KafkaError) -> None:
+        self._failure = error
+        self.inbox.ring()
