@@ -5,7 +5,10 @@ destroyed there: destroying it waits for threads that are not. The child keeps e
 """
 
 import ctypes
+import logging
 import os
+import re
+import time
 import weakref
 from typing import Any, Final
 
@@ -13,6 +16,9 @@ import confluent_kafka
 from confluent_kafka import admin
 
 from kafka_transport.config import client_logger
+
+#: Seconds for which a line that librdkafka repeats (a broker that is down) is not written again.
+REPEAT_SECONDS: Final = 30.0
 
 __all__ = ["AdminClient", "Consumer", "Producer"]
 
@@ -26,6 +32,26 @@ def _in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
+
+
+class _Once(logging.Filter):
+    """Every client tries a dead broker several times a second and says so each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = re.sub(r"\[.*?\]|\(after .*?\)|/bootstrap|/\d+", "", record.getMessage())
+        now = time.monotonic()
+        if now - self._last.get(text, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return False
+        self._last = {t: at for t, at in self._last.items() if now - at < REPEAT_SECONDS}
+        self._last[text] = now
+        return True
+
+
+client_logger.addFilter(_Once())
 
 
 class Producer(confluent_kafka.Producer):

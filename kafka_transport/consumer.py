@@ -308,6 +308,8 @@ class GroupConsumer:
                 self._changed.add(place)
         logger.info("got %s", _names(partitions))
         consumer.incremental_assign(partitions)
+        # librdkafka remembers over a rebalance that a partition was paused.
+        consumer.resume(partitions)
 
     def _on_revoke(self, consumer: BareConsumer, partitions: list[TopicPartition]) -> None:
         places = {(tp.topic, tp.partition) for tp in partitions}

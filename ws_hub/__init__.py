@@ -1,0 +1,67 @@
+"""A WebSocket hub over Redis: clients hear at once that their task has ended.
+
+    from fastapi import FastAPI
+    from ws_hub import Hub, HubSettings
+
+    app = FastAPI()
+    Hub(HubSettings()).install(app)
+
+adds `/ws?token=JWT` and `/ws?channel=NAME`; `uvicorn ws_hub.main:app` runs it as a process of its
+own. Any process publishes with `publish(redis_client, user_channel("alice"), completed(task_id))`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ws_hub.errors import (
+    BadChannel,
+    BadMessage,
+    HubConfigurationError,
+    HubError,
+    SubscriptionTimeout,
+    TokenRejected,
+)
+from ws_hub.protocol import (
+    anonymous_channel,
+    completed,
+    is_anonymous_name,
+    redis_channel,
+    shown_channel,
+    user_channel,
+)
+from ws_hub.publish import publish, publish_async
+from ws_hub.settings import CommaSeparated, HubSettings
+from ws_hub.tokens import Claims, TokenVerifier
+
+if TYPE_CHECKING:
+    from ws_hub.hub import Hub
+
+__all__ = [
+    "BadChannel",
+    "BadMessage",
+    "Claims",
+    "CommaSeparated",
+    "Hub",
+    "HubConfigurationError",
+    "HubError",
+    "HubSettings",
+    "SubscriptionTimeout",
+    "TokenRejected",
+    "TokenVerifier",
+    "anonymous_channel",
+    "completed",
+    "is_anonymous_name",
+    "publish",
+    "publish_async",
+    "redis_channel",
+    "shown_channel",
+    "user_channel",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # A publisher (a Celery worker) needs neither Starlette nor redis.asyncio: only Hub does.
+    if name == "Hub":
+        from ws_hub.hub import Hub
+
+        return Hub
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """A real Apache Kafka (KRaft, one node) for one test session, from Java 17 and Maven alone."""
 
 import fcntl
+import logging
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
+logger = logging.getLogger(__name__)
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 CACHE = Path(__file__).parents[2] / ".cache" / "kafka"
 
@@ -41,7 +43,9 @@ def missing() -> str | None:
     """What is not there of what a real Kafka needs, or None."""
     for tool, package in (("java", "a Java 17 runtime"), ("mvn", "Maven")):
         if shutil.which(tool) is None:
-            return f"`{tool}` is not on PATH: install {package}, or set KAFKA_TEST_BOOTSTRAP_SERVERS"
+            return (
+                f"`{tool}` is not on PATH: install {package}, or set KAFKA_TEST_BOOTSTRAP_SERVERS"
+            )
     return None
 
 
@@ -77,9 +81,7 @@ class KafkaServer:
         return f"127.0.0.1:{self.port}"
 
     def format(self) -> None:
-        text = PROPERTIES.format(
-            port=self.port, controller=free_port(), directory=self.directory
-        )
+        text = PROPERTIES.format(port=self.port, controller=free_port(), directory=self.directory)
         self.properties.write_text(text)
         storage_tool = [*self._java("-Xmx128m"), "kafka.tools.StorageTool"]
         cluster = subprocess.run(
@@ -99,7 +101,7 @@ class KafkaServer:
             stderr=subprocess.STDOUT,
         )
         log.close()
-        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers}, logger=logger)
         wait_until(lambda: self._answers(admin), within=60, what=f"Kafka: see {self.directory}")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:

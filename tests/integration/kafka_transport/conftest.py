@@ -1,0 +1,40 @@
+"""Connections to the session's Kafka; each test has topics and a group of its own."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kombu import Connection
+
+import kafka_transport
+
+Connect = Callable[..., Connection]
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"t{uuid.uuid4().hex[:8]}."
+
+
+@pytest.fixture
+def connect(kafka: str, prefix: str) -> Iterator[Connect]:
+    opened: list[Connection] = []
+
+    def make(**options: Any) -> Connection:
+        connection = Connection(
+            f"{kafka_transport.SCHEME}://{kafka}",
+            transport_options={
+                "group_id": prefix + "group",
+                "topic_prefix": prefix,
+                "num_partitions": 4,
+                "publish_timeout": 10.0,
+            }
+            | options,
+        )
+        opened.append(connection)
+        return connection
+
+    yield make
+    for connection in opened:
+        connection.release()

@@ -1,0 +1,138 @@
+"""A Celery project that does nothing but import the transport."""
+
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from tests.support.waiting import wait_until
+from tests.support.workers import CELERY, Worker, celery
+
+pytestmark = pytest.mark.kafka
+
+PROJECT = """\
+import time
+from celery import Celery
+import kafka_transport
+
+app = Celery("project", broker="kafka://{kafka}", backend="{redis}")
+app.conf.update(
+    task_default_queue="{prefix}tasks",
+    broker_transport_options={{"group_id": "{prefix}group", "topic_prefix": "{prefix}"}},
+    worker_prefetch_multiplier=1,
+)
+
+@app.task(acks_late=True)
+def add(x, y, seconds=0):
+    time.sleep(seconds)
+    return x + y
+"""
+
+
+@pytest.fixture
+def project(kafka: str, redis_url: str, prefix: str, tmp_path: Path) -> Path:
+    text = PROJECT.format(kafka=kafka, redis=redis_url, prefix=prefix)
+    (tmp_path / "project.py").write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def app(project: Path) -> Iterator[Celery]:
+    # The tests' own copy, under the name that the worker knows the tasks by.
+    module = types.ModuleType("project")
+    exec((project / "project.py").read_text(), module.__dict__)
+    yield module.app
+    module.app.close()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_tasks_and_remote_control_work_in_every_pool(pool: str, project: Path, app: Celery) -> None:
+    with Worker(project, "project", "-P", pool, "-c", "2") as worker:
+        results = [app.tasks["project.add"].delay(i, 1) for i in range(20)]
+        assert [r.get(timeout=20) for r in results] == list(range(1, 21))
+        inspect = app.control.inspect(timeout=3)
+        assert inspect.ping() == {"w1@test": {"ok": "pong"}}
+        assert inspect.active() == {"w1@test": []}
+        assert inspect.stats()["w1@test"]["total"] == {"project.add": 20}
+        app.control.shutdown()
+        assert worker.process is not None
+        assert worker.process.wait(20) == 0
+
+
+def test_the_command_line_works_over_kafka(project: Path) -> None:
+    with Worker(project, "project", "-P", "prefork", "-c", "1", "-E"):
+        assert "pong" in celery(project, "project", "inspect", "ping", "-t", "5")
+        assert "empty" in celery(project, "project", "inspect", "active", "-t", "5")
+        assert "w1@test: OK" in celery(project, "project", "status", "-t", "5")
+        assert "pool will grow" in celery(project, "project", "control", "-t", "5", "pool_grow")
+        dump = subprocess.Popen(
+            [*CELERY, "-A", "project", "events", "--dump"],
+            cwd=project,
+            stdout=(project / "events.log").open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            log = project / "events.log"
+            wait_until(lambda: "heartbeat" in log.read_text(), within=20, what="a heartbeat")
+            celery(project, "project", "call", "project.add", "-a", "[1, 2]")
+            wait_until(lambda: "task succeeded" in log.read_text(), within=20, what="the event")
+        finally:
+            dump.send_signal(signal.SIGKILL)
+            dump.wait()
+
+
+def test_a_warm_shutdown_runs_nothing_twice_and_leaves_the_group(
+    project: Path, app: Celery
+) -> None:
+    with Worker(project, "project", "-P", "threads", "-c", "4") as first:
+        results = [app.tasks["project.add"].delay(i, 0, seconds=1) for i in range(8)]
+        first.wait_for("received")
+        first.stop()
+        ran = first.output().count("succeeded")
+        assert 1 <= ran < 8
+        started = time.monotonic()
+        with Worker(project, "project", "-P", "threads", "-c", "4", name="w2") as second:
+            assert [r.get(timeout=20) for r in results] == list(range(8))
+            assert time.monotonic() - started < 10
+            assert ran + second.output().count("succeeded") == 8
+
+
+def test_a_killed_workers_tasks_run_on_another(project: Path, app: Celery) -> None:
+    with Worker(project, "project", "-P", "threads", "-c", "8") as first:
+        results = [app.tasks["project.add"].delay(i, 0, seconds=2) for i in range(8)]
+        wait_until(lambda: first.output().count("received") == 8, within=20, what="8 tasks")
+        with Worker(project, "project", "-P", "threads", "-c", "8", name="w2"):
+            first.kill()
+            killed = time.monotonic()
+            assert [r.get(timeout=30) for r in results] == list(range(8))
+            # Six seconds until the group gives the member up, two for the tasks.
+            assert time.monotonic() - killed < 15
+
+
+def test_the_project_of_the_readme_is_ten_lines_and_runs(
+    kafka: str, redis_url: str, tmp_path: Path
+) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    code = readme.split("# project.py\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    code = code.replace("localhost:9092", kafka).replace("redis://localhost:6379/0", redis_url)
+    (tmp_path / "project.py").write_text(code)
+    with Worker(tmp_path, "project", "-c", "1"):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import project; print(project.add.delay(2, 3).get(timeout=20))",
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.strip() == "5"

@@ -1,0 +1,35 @@
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pytest
+from starlette.applications import Starlette
+
+from tests.support.hub_server import SECRET, RunningHub
+from ws_hub import HubSettings
+
+
+class StartHub(Protocol):
+    def __call__(self, app: Starlette | None = None, **settings: Any) -> RunningHub: ...
+
+
+@pytest.fixture
+def start_hub(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartHub]:
+    for name in ("SECRET_KEY", "ALLOW_ANONYMOUS", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    running: list[RunningHub] = []
+
+    def start(app: Starlette | None = None, **settings: Any) -> RunningHub:
+        values = {"redis_url": redis_url, "secret_key": SECRET, **settings}
+        hub = RunningHub(HubSettings.model_validate(values), app)
+        hub.start()
+        running.append(hub)
+        return hub
+
+    yield start
+    for hub in running:
+        hub.stop()
+
+
+@pytest.fixture
+def hub(start_hub: StartHub) -> RunningHub:
+    return start_hub()

@@ -1,0 +1,163 @@
+"""The hub's settings, read from the environment."""
+
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+JwtAlgorithm = Literal[
+    "HS256", "HS384", "HS512",
+    "RS256", "RS384", "RS512",
+    "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512",
+    "EdDSA",
+]  # fmt: skip
+
+# RFC 7518 3.2: a key of the same size as the hash output or larger.
+_SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
+_SHORTEST_SECRET_BYTES = 32
+
+
+def split_commas(value: Any) -> Any:
+    """`"a, b"` or `'["a", "b"]'` as a list; what is not a string stays as it is."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            # A secret may begin with a bracket. `from None` and no text: it may be a secret.
+            pass
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+#: A list that an environment variable gives comma-separated (or as a JSON array).
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(split_commas)]
+#: The same for secrets, which no repr and no validation error shows.
+CommaSeparatedSecrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(split_commas)]
+
+
+class HubSettings(BaseSettings):
+    """Settings of the hub; each comes from the environment variable of its name in upper case.
+
+    Raises:
+        pydantic.ValidationError: A value is wrong; its text names the field and never shows
+            the value, since that may be a secret.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        # `SECRET_KEY=` in a compose file or shell means "not set".
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    redis_url: str = Field(
+        default="redis://localhost:6379/0",
+        description="Redis that carries the notifications (redis://, rediss:// or unix://).",
+    )
+    secret_key: CommaSeparatedSecrets = Field(
+        default=[],
+        description="Secrets, comma-separated: the first signs, all verify (so keys can be rotated).",
+    )
+    jwt_algorithm: JwtAlgorithm = Field(
+        default="HS256",
+        description="The one algorithm a token may be signed by (HS*, RS*, PS*, ES* or EdDSA).",
+    )
+    jwt_public_key: str | None = Field(
+        default=None,
+        description="PEM public key that verifies tokens when JWT_ALGORITHM is asymmetric.",
+    )
+    jwt_audience: str | None = Field(
+        default=None,
+        description="The `aud` a token must have; unset: a token that has one is refused.",
+    )
+    jwt_issuer: str | None = Field(
+        default=None, description="The `iss` a token must have; unset: not checked."
+    )
+    jwt_leeway_seconds: float = Field(
+        default=0.0, ge=0, description="Clock difference allowed when `exp` and `nbf` are checked."
+    )
+    allow_anonymous: bool = Field(
+        default=True, description="Whether callers without a token may use an anonymous channel."
+    )
+    hub_allowed_origins: CommaSeparated = Field(
+        default=[],
+        description=(
+            "Web origins whose pages may open a socket besides the hub's own host, "
+            "comma-separated (https://shop.example); * allows all."
+        ),
+    )
+    hub_max_message_bytes: int = Field(
+        default=4096, gt=0, description="Largest message a client may send to the hub."
+    )
+    hub_ping_interval_seconds: float = Field(
+        default=20.0, gt=0, description="How often the hub sends a ping to each client."
+    )
+    hub_send_queue_messages: int = Field(
+        default=256, gt=0, description="Messages kept for a slow client before it is closed (1013)."
+    )
+    hub_send_timeout_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long one message may take to leave before a close (1013).",
+    )
+    hub_subscribe_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long a new client waits for Redis before a close (1013).",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="Least severe log lines that are written."
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis_url(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            message = "REDIS_URL must begin with redis://, rediss:// or unix://"
+            raise ValueError(message)
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("jwt_public_key")
+    @classmethod
+    def _is_public_pem(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        # Environment files hold a PEM on one line, its line ends written as \n.
+        value = value.replace("\\n", "\n")
+        if "-----BEGIN PUBLIC KEY-----" not in value and "BEGIN RSA PUBLIC KEY" not in value:
+            message = (
+                "JWT_PUBLIC_KEY must be a PEM public key (-----BEGIN PUBLIC KEY-----); "
+                "a private key does not belong here"
+            )
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _keys_fit_the_algorithm(self) -> Self:
+        symmetric = self.jwt_algorithm in _SECRET_BYTES
+        least = _SECRET_BYTES.get(self.jwt_algorithm, _SHORTEST_SECRET_BYTES)
+        for place, secret in enumerate(self.secret_key, start=1):
+            size = len(secret.get_secret_value().encode())
+            if size < least:
+                message = (
+                    f"SECRET_KEY: secret number {place} has {size} bytes and needs at least {least}"
+                    f" for {self.jwt_algorithm} (RFC 7518 3.2); make one with:"
+                    " python -c 'import secrets; print(secrets.token_urlsafe(64))'"
+                )
+                raise ValueError(message)
+        if symmetric and self.jwt_public_key is not None:
+            message = (
+                f"JWT_PUBLIC_KEY is set while JWT_ALGORITHM is {self.jwt_algorithm}, which verifies"
+                " by SECRET_KEY: set JWT_ALGORITHM to the algorithm of that key, for instance RS256"
+            )
+            raise ValueError(message)
+        return self
