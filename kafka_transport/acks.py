@@ -38,50 +38,53 @@ class PartitionAcks:
 
     Invariants:
         * `_received` holds, in order, what came in this assignment and is not in the prefix.
-        * An offset is in at most one of `_running` and `_done`.
-        * Everything below `position` is done.
+        * An offset is in at most one of `_running`, `_done` and `_uncommitted`.
+        * Every record received below `position` is done.
+
+    Offsets are kept with their record's timestamp, which tells a redelivery from another record at
+    the same offset, as a topic that was deleted and made again has it; None stands for what the
+    group's own metadata says.
     """
 
     def __init__(self) -> None:
         self.position: int | None = None
         self.last_received = -1
-        self._received: deque[int] = deque()
-        self._running: dict[int, int] = {}
-        self._done: set[int] = set()
+        self._received: Final[deque[int]] = deque()
+        self._running: Final[dict[int, int]] = {}
+        #: Acked beyond the prefix.
+        self._done: dict[int, int | None] = {}
+        #: Acked, in the prefix, and not known to be committed.
+        self._uncommitted: dict[int, int | None] = {}
         self._committed: Commit | None = None
 
     def assign(self, committed_offset: int | None, metadata: str) -> None:
         """A new assignment begins: what the group has stored is added to what is known here."""
+        stored = decode_metadata(committed_offset or 0, metadata)
+        known = {**dict.fromkeys(stored), **self._done, **self._uncommitted}
+        self._done = {o: at for o, at in known.items() if o >= (committed_offset or 0)}
+        self._uncommitted.clear()
         self._received.clear()
         self.last_received = -1
         self.position = committed_offset
-        self._committed = None
-        if committed_offset is None:
-            return
-        self._done |= decode_metadata(committed_offset, metadata)
-        self._done = {offset for offset in self._done if offset >= committed_offset}
-        self._committed = Commit(committed_offset, metadata)
+        self._committed = None if committed_offset is None else Commit(committed_offset, metadata)
 
     def receive(self, offset: int, timestamp: int) -> bool:
-        """Notes a record that came in; true if it is to be delivered.
-
-        `timestamp` tells a redelivery from another record at the same offset, as a topic that was
-        deleted and made again has it.
-        """
+        """Notes a record that came in; true if it is to be delivered."""
         self._received.append(offset)
         self.last_received = offset
-        if offset in self._done:
+        if self._done.get(offset, -1) in (timestamp, None):
             return False
         if self._running.get(offset) == timestamp:
             return False
+        self._done.pop(offset, None)
         self._running[offset] = timestamp
         return True
 
     def ack(self, offset: int) -> None:
         """The message at `offset` needs not be delivered again."""
-        self._running.pop(offset, None)
+        timestamp = self._running.pop(offset, None)
         if self.position is None or offset >= self.position:
-            self._done.add(offset)
+            self._done[offset] = timestamp
 
     def forget(self, offset: int) -> None:
         """A message was dropped unseen: it is to be delivered when it comes again."""
@@ -103,22 +106,23 @@ class PartitionAcks:
         self._advance()
         if self.position is None:
             return None
-        commit = Commit(self.position, encode_metadata(self.position, self._done))
+        commit = Commit(self.position, encode_metadata(self.position, set(self._done)))
         return None if commit == self._committed else commit
 
     def committed(self, commit: Commit) -> None:
         """The group has stored `commit`."""
         self._committed = commit
+        self._uncommitted = {o: at for o, at in self._uncommitted.items() if o >= commit.offset}
 
     def _advance(self) -> None:
         received, done = self._received, self._done
         while received and received[0] in done:
             offset = received.popleft()
-            done.discard(offset)
+            self._uncommitted[offset] = done.pop(offset)
             self.position = offset + 1
         if received and (self.position is None or self.position < received[0]):
             self.position = received[0]
-            self._done = {offset for offset in done if offset >= received[0]}
+            self._done = {o: at for o, at in done.items() if o >= received[0]}
 
 
 def encode_metadata(position: int, done: set[int]) -> str:

@@ -255,8 +255,6 @@ class Channel(base.StdChannel):
                 "exchange": envelope.exchange,
                 "routing_key": envelope.routing_key,
                 "redelivered": bool(envelope.properties.get("redelivered")),
-                "origin": delivery.origin,
-                "off": envelope.timestamp,
                 "priority": envelope.properties.get("priority", 0),
             },
             channel=self,

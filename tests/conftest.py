@@ -60,7 +60,9 @@ def need_kafka() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "NO REAL KAFKA" in str(r.longrepr)]
+    skipped = [
+        r for r in terminalreporter.stats.get("skipped", []) if "NO REAL KAFKA" in str(r.longrepr)
+    ]
     if skipped:
         terminalreporter.section("NOT TESTED ON A REAL KAFKA", red=True, bold=True)
         terminalreporter.line(f"{len(skipped)} tests were skipped: {missing()}")

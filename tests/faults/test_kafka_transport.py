@@ -10,6 +10,7 @@ import pytest
 from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
 
+import kafka_transport
 from tests.support.kafka_server import KafkaServer
 from tests.support.messages import Collector
 
@@ -20,7 +21,7 @@ TASKS = Queue("tasks", routing_key="tasks")
 
 def connection_to(bootstrap: str, prefix: str = "", **options: object) -> Connection:
     return Connection(
-        f"kafka://{bootstrap}",
+        f"{kafka_transport.SCHEME}://{bootstrap}",
         transport_options={
             "group_id": prefix + "group",
             "topic_prefix": prefix,
@@ -49,7 +50,6 @@ def test_a_broker_that_restarts_makes_nothing_run_again(own_kafka: KafkaServer) 
         producer.publish("after", routing_key="tasks")
         collector.drain_until(lambda: "after" in collector.bodies, 30)
         collector.drain(3)
-        print([(m.payload, m.delivery_info, m.properties) for m in collector.messages])
         assert sorted(map(str, collector.bodies)) == sorted([*map(str, range(20)), "after"])
         for message in collector.messages[10:]:
             message.ack()

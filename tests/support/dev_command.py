@@ -120,8 +120,9 @@ class DevCommand:
 
     def child(self, name: str) -> psutil.Process:
         """The process that was last started under that name."""
-        pids = re.findall(rf"system +\| {name} started \(pid (\d+)\)", self.output)
-        return psutil.Process(int(pids[-1]))
+        started = rf"system +\| {name} started \(pid (\d+)\)"
+        self.wait_for(started)
+        return psutil.Process(int(re.findall(started, self.output)[-1]))
 
     def family(self) -> list[psutil.Process]:
         """Every process alive that this run started, whoever its parent is by now."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -128,7 +129,7 @@ class KafkaServer:
             "-cp", f"{jars()}{os.sep}*",
         ]  # fmt: skip
 
-    def __enter__(self) -> "KafkaServer":
+    def __enter__(self) -> Self:
         self.format()
         self.start()
         return self

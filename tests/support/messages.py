@@ -1,6 +1,5 @@
 """A kombu consumer that keeps what it gets."""
 
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +40,7 @@ class Collector:
                 return False
             try:
                 self.connection.drain_events(timeout=min(left, 0.2))
-            except socket.timeout:
+            except TimeoutError:
                 continue
         return True
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import redis
 
@@ -51,7 +52,7 @@ class RedisServer:
             self.process.wait()
             self.process = None
 
-    def __enter__(self) -> "RedisServer":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from tests.support.waiting import wait_until
 
@@ -22,20 +23,31 @@ class Worker:
         *options: str,
         name: str = "w1",
         environment: Mapping[str, str] | None = None,
+        inherit: bool = True,
+        log: Path | None = None,
     ) -> None:
         self.directory = directory
         self.app = app
         self.name = name
         self.options = options
-        self.environment = {**os.environ, **(environment or {})}
-        self.log = directory / f"{name}.log"
+        self.environment = {**(os.environ if inherit else {}), **(environment or {})}
+        self.log = log or directory / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, wait: bool = True) -> "Worker":
+    def start(self, *, wait: bool = True) -> Self:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*CELERY, "-A", self.app, "worker", "-n", f"{self.name}@test", "-l", "INFO"]
-                + list(self.options),
+                [
+                    *CELERY,
+                    "-A",
+                    self.app,
+                    "worker",
+                    "-n",
+                    f"{self.name}@test",
+                    "-l",
+                    "INFO",
+                    *self.options,
+                ],
                 cwd=self.directory,
                 env=self.environment,
                 stdout=log,
@@ -73,7 +85,7 @@ class Worker:
             self.process.wait()
             self.process = None
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:

@@ -4,13 +4,14 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from celery import Celery
+from celery.result import AsyncResult
 
+import kafka_transport
 from tests.support.waiting import wait_until
 from tests.support.workers import CELERY, Worker, celery
 
@@ -19,14 +20,11 @@ pytestmark = pytest.mark.kafka
 PROJECT = """\
 import time
 from celery import Celery
+from celery.result import AsyncResult
 import kafka_transport
 
-app = Celery("project", broker="kafka://{kafka}", backend="{redis}")
-app.conf.update(
-    task_default_queue="{prefix}tasks",
-    broker_transport_options={{"group_id": "{prefix}group", "topic_prefix": "{prefix}"}},
-    worker_prefetch_multiplier=1,
-)
+app = Celery("project")
+app.conf.update({configuration!r})
 
 @app.task(acks_late=True)
 def add(x, y, seconds=0):
@@ -36,30 +34,45 @@ def add(x, y, seconds=0):
 
 
 @pytest.fixture
-def project(kafka: str, redis_url: str, prefix: str, tmp_path: Path) -> Path:
-    text = PROJECT.format(kafka=kafka, redis=redis_url, prefix=prefix)
-    (tmp_path / "project.py").write_text(text)
+def configuration(kafka: str, redis_url: str, prefix: str) -> dict[str, object]:
+    return {
+        "broker_url": f"{kafka_transport.SCHEME}://{kafka}",
+        "result_backend": redis_url,
+        "task_default_queue": "tasks",
+        "broker_transport_options": {"group_id": prefix + "group", "topic_prefix": prefix},
+        "worker_prefetch_multiplier": 1,
+    }
+
+
+@pytest.fixture
+def project(configuration: dict[str, object], tmp_path: Path) -> Path:
+    (tmp_path / "project.py").write_text(PROJECT.format(configuration=configuration))
     return tmp_path
 
 
 @pytest.fixture
-def app(project: Path) -> Iterator[Celery]:
-    # The tests' own copy, under the name that the worker knows the tasks by.
-    module = types.ModuleType("project")
-    exec((project / "project.py").read_text(), module.__dict__)
-    yield module.app
-    module.app.close()
+def app(configuration: dict[str, object]) -> Iterator[Celery]:
+    """A client that knows the tasks by name alone."""
+    with Celery("client", set_as_current=False) as client:
+        client.conf.update(configuration)
+        yield client
+
+
+def add(app: Celery, x: int, y: int, seconds: float = 0) -> AsyncResult[int]:
+    return app.send_task("project.add", (x, y, seconds))
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_tasks_and_remote_control_work_in_every_pool(pool: str, project: Path, app: Celery) -> None:
     with Worker(project, "project", "-P", pool, "-c", "2") as worker:
-        results = [app.tasks["project.add"].delay(i, 1) for i in range(20)]
+        results = [add(app, i, 1) for i in range(20)]
         assert [r.get(timeout=20) for r in results] == list(range(1, 21))
         inspect = app.control.inspect(timeout=3)
         assert inspect.ping() == {"w1@test": {"ok": "pong"}}
         assert inspect.active() == {"w1@test": []}
-        assert inspect.stats()["w1@test"]["total"] == {"project.add": 20}
+        stats = inspect.stats()
+        assert stats is not None
+        assert stats["w1@test"]["total"] == {"project.add": 20}
         app.control.shutdown()
         assert worker.process is not None
         assert worker.process.wait(20) == 0
@@ -91,7 +104,7 @@ def test_a_warm_shutdown_runs_nothing_twice_and_leaves_the_group(
     project: Path, app: Celery
 ) -> None:
     with Worker(project, "project", "-P", "threads", "-c", "4") as first:
-        results = [app.tasks["project.add"].delay(i, 0, seconds=1) for i in range(8)]
+        results = [add(app, i, 0, seconds=1) for i in range(8)]
         first.wait_for("received")
         first.stop()
         ran = first.output().count("succeeded")
@@ -105,7 +118,7 @@ def test_a_warm_shutdown_runs_nothing_twice_and_leaves_the_group(
 
 def test_a_killed_workers_tasks_run_on_another(project: Path, app: Celery) -> None:
     with Worker(project, "project", "-P", "threads", "-c", "8") as first:
-        results = [app.tasks["project.add"].delay(i, 0, seconds=2) for i in range(8)]
+        results = [add(app, i, 0, seconds=2) for i in range(8)]
         wait_until(lambda: first.output().count("received") == 8, within=20, what="8 tasks")
         with Worker(project, "project", "-P", "threads", "-c", "8", name="w2"):
             first.kill()

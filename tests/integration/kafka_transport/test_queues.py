@@ -10,6 +10,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
 import kafka_transport
+from kafka_transport.channel import Channel
 from tests.support.messages import Collector
 from tests.support.ports import free_port
 
@@ -17,6 +18,12 @@ pytestmark = pytest.mark.kafka
 
 Connect = Callable[..., Connection]
 TASKS = Queue("tasks", Exchange("tasks"), routing_key="tasks")
+
+
+def channel_of(connection: Connection) -> Channel:
+    channel = connection.channel()
+    assert isinstance(channel, Channel)
+    return channel
 
 
 def publish(connection: Connection, *bodies: object, queue: Queue = TASKS) -> None:
@@ -173,14 +180,14 @@ def test_an_unfinished_message_does_not_hold_back_the_ones_behind_it(connect: Co
 
 def test_a_queue_says_how_many_messages_wait(connect: Connect) -> None:
     publish(connect(), *range(7))
-    channel = connect().channel()
+    channel = channel_of(connect())
     assert channel.queue_declare("tasks", passive=True).message_count == 7
     assert channel.queue_purge("tasks") == 7
     assert channel.queue_declare("tasks", passive=True).message_count == 0
 
 
 def test_a_queue_that_is_not_there_is_named(connect: Connect) -> None:
-    channel = connect().channel()
+    channel = channel_of(connect())
     with pytest.raises(kafka_transport.QueueNotFound, match="nosuch"):
         channel.queue_declare("nosuch", passive=True)
     with pytest.raises(kafka_transport.QueueNotFound, match="nosuch"):
@@ -189,7 +196,7 @@ def test_a_queue_that_is_not_there_is_named(connect: Connect) -> None:
 
 def test_one_message_can_be_fetched(connect: Connect) -> None:
     publish(connect(), "x")
-    channel = connect().channel()
+    channel = channel_of(connect())
     message = channel.basic_get("tasks")
     assert message is not None
     assert message.payload == "x"

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from celery import Celery
-from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi import (
+    Depends,
+    FastAPI,
+    File,
+    Form,
+    HTTPException,
+    Request,
+    Response,
+    UploadFile,
+    WebSocket,
+)
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
@@ -121,6 +131,18 @@ def create_app(settings: Settings | None = None, celery: Celery | str | None = N
     @app.get("/answers/{kind}")
     async def answers(kind: str) -> Response:
         return ANSWERS[kind]()
+
+    @app.head("/head")
+    async def head() -> PlainTextResponse:
+        return PlainTextResponse("what GET would answer")
+
+    @app.websocket("/socket")
+    async def socket(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text("hello")
+        await websocket.close()
+
+    app.mount("/mounted", PlainTextResponse("mounted"))
 
     @app.get("/forbidden")
     async def forbidden() -> None:

@@ -80,6 +80,33 @@ def test_a_message_acked_while_its_partition_was_away_is_not_delivered_again() -
     assert not acks.receive(1, 11)
 
 
+def test_a_message_acked_whose_commit_was_lost_is_not_delivered_again() -> None:
+    acks = assigned(None)
+    acks.receive(0, 11)
+    acks.receive(1, 11)
+    acks.ack(0)
+    acks.ack(1)
+    assert acks.to_commit() is not None
+    acks.assign(None, "")
+    assert not acks.receive(0, 11)
+    assert not acks.receive(1, 11)
+    commit = acks.to_commit()
+    assert commit is not None
+    assert commit.offset == 2
+
+
+def test_records_of_a_topic_made_again_are_all_delivered() -> None:
+    acks = assigned(None)
+    acks.receive(0, 11)
+    acks.receive(1, 11)
+    acks.ack(0)
+    acks.ack(1)
+    acks.to_commit()
+    acks.assign(None, "")
+    assert acks.receive(0, 99)
+    assert acks.receive(1, 99)
+
+
 def test_another_record_at_the_same_offset_is_delivered() -> None:
     acks = assigned(0)
     assert acks.receive(0, 11)
@@ -127,41 +154,46 @@ def test_what_another_program_wrote_counts_as_nothing(text: str) -> None:
     assert decode_metadata(5, text) == set()
 
 
+Life = tuple[list[int], bool]
+
+
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[int], list[list[int]]]:
-    """Offsets with gaps, and for each life of a consumer the indexes it acks, in order."""
+def histories(draw: st.DrawFn) -> tuple[list[int], list[Life]]:
+    """Offsets with gaps; for each assignment the indexes acked in it, and if its commit is lost."""
     gaps = draw(st.lists(st.integers(1, 4), min_size=1, max_size=40))
     offsets = [sum(gaps[: i + 1]) - 1 for i in range(len(gaps))]
-    lives = draw(
-        st.lists(st.lists(st.integers(0, len(offsets) - 1), max_size=20), min_size=1, max_size=5)
-    )
-    return offsets, lives
+    acked = st.lists(st.integers(0, len(offsets) - 1), max_size=20)
+    return offsets, draw(st.lists(st.tuples(acked, st.booleans()), min_size=1, max_size=6))
 
 
 @given(histories(), st.booleans())
-def test_over_crashes_nothing_is_lost_and_nothing_acked_runs_again(
-    history: tuple[list[int], list[list[int]]], same_process: bool
+def test_nothing_is_lost_and_nothing_committed_runs_again(
+    history: tuple[list[int], list[Life]], same_process: bool
 ) -> None:
     offsets, lives = history
     finished: set[int] = set()
+    finished_and_stored: set[int] = set()
+    running: set[int] = set()
     stored: tuple[int | None, str] = (None, "")
     acks = PartitionAcks()
-    for to_ack in lives:
+    for to_ack, commit_lost in lives:
         if not same_process:
-            acks = PartitionAcks()
+            acks, running, finished = PartitionAcks(), set(), set(finished_and_stored)
         acks.assign(*stored)
         delivered = {o for o in offsets if o >= (stored[0] or 0) and acks.receive(o, timestamp=o)}
-        assert not delivered & finished
-        if not same_process:
-            assert delivered == set(offsets) - finished
+        expected = set(offsets) - finished - running
+        assert delivered == expected
+        running |= delivered
         for index in to_ack:
-            offset = offsets[index]
-            if offset in delivered:
-                acks.ack(offset)
-                finished.add(offset)
+            if offsets[index] in running:
+                acks.ack(offsets[index])
+                running.discard(offsets[index])
+                finished.add(offsets[index])
         commit = acks.to_commit()
         if commit is not None:
             assert all(o in finished for o in offsets if o < commit.offset)
             assert decode_metadata(*commit) <= finished
-            acks.committed(commit)
-            stored = (commit.offset, commit.metadata)
+            if not commit_lost:
+                acks.committed(commit)
+                stored = (commit.offset, commit.metadata)
+                finished_and_stored = set(finished)

@@ -1,0 +1,1 @@
+"""Endpoints to try respond_async with; they do something real, on real input."""

@@ -1,0 +1,53 @@
+"""Celery's configuration, for `celery.config_from_object("config.celery")`.
+
+Every name here is a setting of Celery's own; what can be changed from outside comes from
+`config.settings`.
+"""
+
+from typing import Any
+
+from config import settings
+
+__all__: list[str] = []
+
+# The broker: kafka_transport, whose options these are.
+broker_url = f"kafka://{settings.kafka_bootstrap_servers}"
+broker_transport_options: dict[str, Any] = {
+    "group_id": settings.kafka_group_id,
+    "num_partitions": settings.kafka_partitions,
+    "replication_factor": settings.kafka_replication_factor,
+    "auto_offset_reset": settings.kafka_auto_offset_reset,
+    "publish_timeout": settings.kafka_publish_timeout_seconds,
+    "kafka_common_config": settings.kafka_client_properties,
+}
+# A worker outlives its broker: it waits for it at the start and after a loss, for ever.
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+
+# The results: kept as long as their accepted records are.
+result_backend = settings.redis_url
+result_expires = settings.result_ttl_seconds
+redis_socket_connect_timeout = settings.redis_timeout_seconds
+redis_socket_timeout = settings.redis_timeout_seconds
+redis_socket_keepalive = True
+redis_retry_on_timeout = True
+redis_backend_health_check_interval = 30
+
+# Tasks: at least once. A worker acknowledges what it has finished, holds no more than it runs,
+# and the tasks of one that was lost run elsewhere.
+task_default_queue = settings.kafka_topic
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1
+imports = tuple(settings.worker_imports)
+task_serializer = "json"
+result_serializer = "json"
+accept_content = ["json"]
+
+# The worker.
+worker_pool = settings.worker_pool
+worker_concurrency = settings.worker_concurrency
+
+# Events, for Flower and `celery events`; a replay shows its method and path there, nothing else.
+worker_send_task_events = True
+task_send_sent_event = True

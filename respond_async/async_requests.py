@@ -1,0 +1,104 @@
+"""What a user's two modules call."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from celery import Celery
+from fastapi import Depends, FastAPI
+
+from respond_async.accepted import AppRecords
+from respond_async.capture import Accepted, Capture, answer_accepted
+from respond_async.celery_face import CeleryFace
+from respond_async.claims import AppClaims
+from respond_async.connections import AppRedis
+from respond_async.errors import ConfigurationError
+from respond_async.identity import Identities
+from respond_async.problems import Problem, answer_problem
+from respond_async.raw_request import RawRequestMiddleware
+from respond_async.results import Results
+from respond_async.sealing import Sealer, warn_of_missing_key
+from respond_async.settings import Settings
+from respond_async.worker import Worker
+
+
+class AsyncRequests:
+    """Lets any endpoint of a FastAPI app be asked asynchronously, with `X-Async-Request: true`.
+
+        app = FastAPI()
+        AsyncRequests(app, celery="shop.worker:celery")
+
+    Call it before routes are added: those that were there before are never captured. It adds the
+    result endpoint, a dependency of the whole app and the outermost middleware.
+
+    Args:
+        app: The app.
+        celery: The Celery application whose workers replay requests, or where it is
+            ("module:attribute"); that is imported at first use.
+        settings: Default: from the environment.
+
+    Raises:
+        ConfigurationError: The app has `AsyncRequests` already.
+        ws_hub.HubConfigurationError: JWT_PUBLIC_KEY is not a key for JWT_ALGORITHM.
+    """
+
+    def __init__(
+        self, app: FastAPI, *, celery: Celery | str, settings: Settings | None = None
+    ) -> None:
+        if Accepted in app.exception_handlers:
+            raise ConfigurationError("this app has AsyncRequests already")
+        self.settings = settings or Settings()
+        if not Sealer(self.settings, "request").encrypts:
+            warn_of_missing_key()
+        self._redis = AppRedis(self.settings)
+        self._celery = CeleryFace(celery, self.settings)
+        identities = Identities(self.settings)
+        records = AppRecords(self.settings, self._redis)
+        claims = AppClaims(self.settings, self._redis)
+        app.add_exception_handler(Accepted, answer_accepted)
+        app.add_exception_handler(Problem, answer_problem)
+        Results(self.settings, identities, self._celery, records).install(app)
+        capture = Capture(self.settings, identities, self._celery, records, claims)
+        app.router.dependencies.append(Depends(capture))
+        self._wrap(app, identities)
+        self._close_with(app)
+
+    @staticmethod
+    def worker(celery: Celery, *, app: str, settings: Settings | None = None) -> None:
+        """Makes the workers of a Celery application replay captured requests.
+
+            celery = Celery("shop", broker="kafka://localhost:9092", backend="redis://localhost")
+            AsyncRequests.worker(celery, app="shop.main:app")
+
+        They consume KAFKA_TOPIC beside their other queues; with `-Q` it must be named there.
+
+        Args:
+            celery: The application; it needs a result backend.
+            app: The ASGI app, as "module:attribute"; imported by the process that replays.
+            settings: Default: from the environment.
+        """
+        Worker(celery, app, settings or Settings()).install()
+
+    def _wrap(self, app: FastAPI, identities: Identities) -> None:
+        # `add_middleware` would put it inside of whatever is added later.
+        build = app.build_middleware_stack
+        limit = self.settings.max_request_bytes
+
+        def build_with_ours() -> Any:
+            return RawRequestMiddleware(build(), identities, limit)
+
+        app.build_middleware_stack = build_with_ours  # type: ignore[method-assign]
+
+    def _close_with(self, app: FastAPI) -> None:
+        inner = app.router.lifespan_context
+
+        @contextlib.asynccontextmanager
+        async def lifespan(scoped: Any) -> AsyncIterator[Any]:
+            async with inner(scoped) as state:
+                try:
+                    yield state
+                finally:
+                    self._celery.close()
+                    await self._redis.close()
+
+        app.router.lifespan_context = lifespan

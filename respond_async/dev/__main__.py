@@ -1,0 +1,8 @@
+"""Runs the command: `python -m respond_async.dev`."""
+
+import sys
+
+from respond_async.dev.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The captured request as it travels to the worker.
+
+On the wire: one line of JSON, a line end, the body's bytes as they are; all of it sealed. Header
+and path bytes stand in the JSON as Latin-1 text, which maps every byte to one character.
+"""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from respond_async.errors import EnvelopeError
+from respond_async.sealing import Sealer
+
+Address = tuple[str, int | None]
+
+
+class BodyClaim(BaseModel):
+    """Names a body that is kept in Redis."""
+
+    model_config = ConfigDict(frozen=True)
+
+    size: int
+    #: SHA-256 in hexadecimal digits.
+    sha256: str
+
+
+class CapturedRequest(BaseModel):
+    """A request, byte for byte; its `repr` shows method and path alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    task_id: str
+    #: The moment that the request's token is judged by.
+    accepted_at: AwareDatetime
+    #: The internal name of the owner's channel.
+    channel: str
+    method: str
+    scheme: str
+    http_version: str
+    path: str
+    #: Latin-1 text of the bytes, as is `query_string` and each part of `headers`.
+    raw_path: str
+    root_path: str
+    query_string: str
+    headers: tuple[tuple[str, str], ...]
+    client: Address | None
+    server: Address | None
+    #: Set if the body is in Redis instead of the message.
+    claim: BodyClaim | None = None
+
+    @classmethod
+    def of(cls, scope: dict[str, Any], task_id: str, accepted_at: datetime, channel: str) -> Self:
+        """Takes what a replay needs out of an ASGI HTTP scope."""
+        raw_path = scope.get("raw_path") or scope["path"].encode()
+        return cls(
+            task_id=task_id,
+            accepted_at=accepted_at,
+            channel=channel,
+            method=scope["method"],
+            scheme=scope.get("scheme", "http"),
+            http_version=scope.get("http_version", "1.1"),
+            path=scope["path"],
+            raw_path=raw_path.decode("latin-1"),
+            root_path=scope.get("root_path", ""),
+            query_string=scope.get("query_string", b"").decode("latin-1"),
+            headers=tuple(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in scope["headers"]
+            ),
+            client=scope.get("client"),
+            server=scope.get("server"),
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """The path and query as they were requested."""
+        return f"{self.raw_path}?{self.query_string}" if self.query_string else self.raw_path
+
+    def scope(self) -> dict[str, Any]:
+        """The ASGI scope it came with, without what belongs to the server's process."""
+        return {
+            "method": self.method,
+            "scheme": self.scheme,
+            "http_version": self.http_version,
+            "path": self.path,
+            "raw_path": self.raw_path.encode("latin-1"),
+            "root_path": self.root_path,
+            "query_string": self.query_string.encode("latin-1"),
+            "headers": [
+                (name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers
+            ],
+            "client": self.client,
+            "server": self.server,
+        }
+
+    def sealed(self, body: bytes, sealer: Sealer) -> str:
+        """The text that travels. A body named by `claim` is not in it."""
+        carried = b"" if self.claim else body
+        return sealer.seal(self.model_dump_json().encode() + b"\n" + carried)
+
+    @classmethod
+    def opened(cls, sealed: object, sealer: Sealer) -> tuple[Self, bytes]:
+        """The request and the body that travelled with it.
+
+        Raises:
+            EnvelopeError: It is not one of ours, or it is damaged.
+        """
+        head, _, body = sealer.open(sealed).partition(b"\n")
+        try:
+            return cls.model_validate_json(head), body
+        except ValidationError:
+            # `from None` and no text: pydantic's message quotes what it was given.
+            raise EnvelopeError("the request is not one that this version can read") from None
+
+    def __repr__(self) -> str:
+        return f"{self.method} {self.raw_path}"
+
+    __str__ = __repr__

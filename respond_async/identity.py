@@ -1,0 +1,118 @@
+"""Who a caller is: the bearer of a JWT, or somebody who knows an anonymous channel's name."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+
+from respond_async.errors import ConfigurationError
+from respond_async.problems import unauthorized
+from respond_async.scope import ASYNC_HEADER, IDENTITIES, replay_info
+from respond_async.settings import Settings
+from ws_hub import (
+    TokenRejected,
+    TokenVerifier,
+    anonymous_channel,
+    is_anonymous_name,
+    user_channel,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A caller."""
+
+    #: The token's subject; None for an anonymous caller.
+    sub: str | None
+    #: The internal name of the caller's own channel, under which results belong to them.
+    channel: str
+
+
+class Identities:
+    """Tells callers by the settings' keys.
+
+    Raises:
+        ws_hub.HubConfigurationError: JWT_PUBLIC_KEY is not a key for JWT_ALGORITHM.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._tokens = TokenVerifier(settings)
+        self._allow_anonymous = settings.allow_anonymous
+
+    def of_token(self, headers: Headers, at: datetime | None = None) -> Identity | None:
+        """The bearer of the request's token; None without `Authorization: Bearer`.
+
+        Args:
+            headers: The request's.
+            at: The moment the token is judged by; default: now.
+
+        Raises:
+            Problem: 401, the token is not valid.
+        """
+        scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        try:
+            sub = self._tokens.verify(token.strip(), at).sub
+        except TokenRejected as rejected:
+            raise unauthorized(_sentence(rejected.reason)) from None
+        return Identity(sub, user_channel(sub))
+
+    def anonymous(self, name: str | None) -> Identity | None:
+        """Who knows the anonymous channel `name`; None if it is none.
+
+        Raises:
+            Problem: 401, anonymous callers are not let in.
+        """
+        if name is None or not is_anonymous_name(name):
+            return None
+        if not self._allow_anonymous:
+            raise unauthorized("Anonymous access is switched off: send a Bearer token.")
+        return Identity(None, anonymous_channel(name))
+
+    def of(self, connection: HTTPConnection) -> Identity | None:
+        """The caller of a request; in a replay, who it was when the request was accepted.
+
+        Raises:
+            Problem: 401, the token is not valid, or anonymous callers are not let in.
+        """
+        info = replay_info(connection.scope)
+        bearer = self.of_token(connection.headers, info.accepted_at if info else None)
+        if bearer is not None:
+            return bearer
+        if info is not None:
+            return Identity(None, info.channel)
+        return self.anonymous(connection.headers.get(ASYNC_HEADER))
+
+
+async def optional_identity(connection: HTTPConnection) -> Identity | None:
+    """A dependency: the caller, or None if the request names nobody.
+
+    In a replay the token is judged by the moment the request was accepted.
+
+    Raises:
+        Problem: 401, there is a token and it is not valid.
+        ConfigurationError: There is no `AsyncRequests` on this app.
+    """
+    identities = connection.scope.get(IDENTITIES)
+    if not isinstance(identities, Identities):
+        raise ConfigurationError("identities need AsyncRequests(app, celery=...) on this app")
+    return identities.of(connection)
+
+
+async def current_identity(connection: HTTPConnection) -> Identity:
+    """A dependency: the caller.
+
+    Raises:
+        Problem: 401, the request names nobody, or its token is not valid.
+        ConfigurationError: There is no `AsyncRequests` on this app.
+    """
+    identity = await optional_identity(connection)
+    if identity is None:
+        raise unauthorized("Send a Bearer token, or an anonymous channel in X-Async-Request.")
+    return identity
+
+
+def _sentence(reason: str) -> str:
+    return reason[:1].upper() + reason[1:] + "."

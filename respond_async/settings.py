@@ -1,0 +1,140 @@
+"""The library's settings, read from the environment."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from ws_hub import CommaSeparated, HubSettings
+
+_MIB = 1024 * 1024
+
+KafkaProperties = dict[str, str | int | float | bool]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Settings(HubSettings):
+    """All settings; each comes from the environment variable of its name in upper case.
+
+    A value given to the constructor wins over the environment. `settings_table()` prints them.
+
+    Raises:
+        pydantic.ValidationError: A value is wrong; its text names the field and never shows
+            the value, since that may be a secret.
+    """
+
+    environment: Literal["production", "development"] = Field(
+        default="production",
+        description="`development` adds what helps to try the service, such as the token endpoint.",
+    )
+    asgi_app: str = Field(
+        default="app.main:app",
+        pattern=r"^[\w.]+:[\w.]+$",
+        description="The ASGI app whose requests the worker replays, as module:attribute.",
+    )
+
+    kafka_bootstrap_servers: str = Field(
+        default="localhost:9092", description="Kafka brokers, as host:port, comma-separated."
+    )
+    kafka_topic: str = Field(
+        default="async_requests",
+        pattern=r"^[A-Za-z0-9._-]{1,249}$",
+        description="Queue (Kafka topic) of the captured requests.",
+    )
+    kafka_group_id: str = Field(
+        default="respond-async", description="Consumer group that the workers form."
+    )
+    kafka_auto_offset_reset: Literal["earliest", "latest"] = Field(
+        default="earliest",
+        description="Where a new consumer group begins to read: the oldest or the newest message.",
+    )
+    kafka_partitions: int = Field(
+        default=16, gt=0, description="Partitions of topics that are made by the service."
+    )
+    kafka_replication_factor: int = Field(
+        default=-1,
+        ge=-1,
+        description="Replicas of topics made by the service; -1: broker's default.",
+    )
+    kafka_publish_timeout_seconds: Positive = Field(
+        default=5.0, description="How long Kafka may take to confirm a request before a 503."
+    )
+    kafka_client_properties: KafkaProperties = Field(
+        default={},
+        description="More librdkafka properties (SASL, TLS, ...) as a JSON object.",
+    )
+
+    worker_imports: CommaSeparated = Field(
+        default=[], description="Modules with further Celery tasks, comma-separated."
+    )
+    worker_pool: str = Field(
+        default="threads",
+        description="Celery pool: threads, prefork, solo, or the dotted path of a class.",
+    )
+    worker_concurrency: int = Field(
+        default=32, gt=0, description="Requests that one worker replays at the same time."
+    )
+    worker_lifetime_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="After this time a worker finishes what it runs and ends; 0: never.",
+    )
+    worker_lifetime_jitter_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="Up to this much is added at random, so that workers do not end together.",
+    )
+
+    max_request_bytes: int = Field(
+        default=100 * _MIB, gt=0, description="Largest body of a captured request; above it: 413."
+    )
+    claim_check_bytes: int = Field(
+        default=512 * 1024,
+        ge=0,
+        description="A larger body travels through Redis, the message only names it.",
+    )
+    max_response_bytes: int = Field(
+        default=100 * _MIB, gt=0, description="Largest body of an answer that is kept."
+    )
+    result_ttl_seconds: int = Field(
+        default=86_400, gt=0, description="How long a request and its result can be asked for."
+    )
+    retry_after_seconds: int = Field(
+        default=1, ge=0, description="The Retry-After that tells clients when to ask again."
+    )
+    replay_timeout_seconds: float = Field(
+        default=3600.0,
+        ge=0,
+        description="How long an endpoint may take in a worker before it is cancelled; 0: no limit.",
+    )
+    replay_startup_timeout_seconds: Positive = Field(
+        default=60.0,
+        description="How long the app's lifespan may take to start or stop in a worker.",
+    )
+    max_deliveries: int = Field(
+        default=5,
+        gt=0,
+        description="A request whose workers die each time is given up after so many attempts.",
+    )
+    redis_timeout_seconds: Positive = Field(
+        default=5.0, description="How long Redis may take to answer one command."
+    )
+
+
+def settings_table() -> str:
+    """Every setting as a Markdown table: environment variable, default, meaning."""
+    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        meaning = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{name.upper()}` | {_shown_default(field)} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown_default(field: FieldInfo) -> str:
+    value: Any = field.default
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"

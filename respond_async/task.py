@@ -1,0 +1,112 @@
+"""The Celery task that replays a captured request."""
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+from celery import Task, states
+from celery.exceptions import BackendError, Ignore, Reject
+from celery.worker.request import Request
+
+from respond_async.answer import Answer, StoredAnswer
+from respond_async.envelope import CapturedRequest
+from respond_async.errors import AppStartError, EnvelopeError, RespondAsyncError
+
+if TYPE_CHECKING:
+    from respond_async.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+_REDELIVER_PAUSE_SECONDS: Final = 1.0
+
+
+class ReplayRequest(Request):
+    """Celery's record of one delivery, in the worker's main process.
+
+    A process that is killed after it stored the result and before it told the owner leaves no
+    signal behind in Celery: its main process only acknowledges.
+    """
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+        """Does what Celery does, then sees whether the task ended by that."""
+        try:
+            return super().on_failure(exc_info, *args, **kwargs)
+        finally:
+            task: Any = self.task
+            task.worker.notify_if_ended(self.id)
+
+
+class ReplayTask(Task[Any, Any]):
+    """Base of the replay task; `worker` is set by `AsyncRequests.worker`."""
+
+    #: Celery's way to name a request class for a task.
+    Request = "respond_async.task:ReplayRequest"
+    acks_late = True
+    reject_on_worker_lost = True
+    ignore_result = False
+    serializer = "json"
+    #: What is expected to go wrong is logged as one line.
+    throws = (RespondAsyncError,)
+    abstract = True
+
+    worker: "Worker"
+
+
+def replay(task: ReplayTask, request: object) -> StoredAnswer:
+    """Replays one captured request and returns its answer, sealed.
+
+    Runs the endpoint at most once for each delivery, and not at all if an earlier delivery stored
+    its result, or if the client was told 503.
+
+    Args:
+        task: The running task.
+        request: The sealed request.
+
+    Raises:
+        EnvelopeError: It is not one of ours, or another task's.
+        BodyLostError: Its body is no longer in Redis.
+        Reject: It is to be delivered again: Redis or the app is not there.
+        Ignore: There is nothing to do.
+    """
+    task_id = str(task.request.id)
+    captured, body = CapturedRequest.opened(request, task.worker.request_sealer)
+    if captured.task_id != task_id:
+        raise EnvelopeError("the request was captured for another task")
+    try:
+        return _result(task.worker, task, captured, body)
+    except (redis.RedisError, BackendError, AppStartError) as error:
+        # Not a failure of the request: it goes back, and comes again when things are better.
+        logger.warning("%s [%s] is delivered again: %s", captured, task_id, error)
+        time.sleep(_REDELIVER_PAUSE_SECONDS)
+        raise Reject(str(error), requeue=True) from None
+
+
+def _result(
+    worker: "Worker", task: ReplayTask, captured: CapturedRequest, body: bytes
+) -> StoredAnswer:
+    task_id = captured.task_id
+    meta = task.backend.get_task_meta(task_id, cache=False)
+    if meta["status"] == states.SUCCESS:
+        # Stored, and the worker was lost before it acknowledged. Returned once more, so that what
+        # follows a result follows.
+        return StoredAnswer(meta["result"])
+    if meta["status"] in states.READY_STATES:
+        worker.completion.notify(task_id)
+        raise Ignore
+    delivery = worker.records.begin(captured)
+    if delivery.withdrawn:
+        raise Ignore
+    answer = _answer(worker, captured, body, delivery.number)
+    return answer.sealed(task_id, worker.answer_sealer)
+
+
+def _answer(worker: "Worker", captured: CapturedRequest, body: bytes, delivery: int) -> Answer:
+    most = worker.settings.max_deliveries
+    if delivery > most:
+        logger.error("%s [%s] is given up after %d deliveries", captured, captured.task_id, most)
+        detail = f"The request was begun {most} times and no worker could finish it."
+        return Answer.problem(500, detail, captured.raw_path)
+    if captured.claim is not None:
+        body = worker.claims.fetch(captured.task_id, captured.claim)
+    return worker.app.replay(captured, body)

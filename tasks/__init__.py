@@ -1,0 +1,14 @@
+"""The reference service's Celery application: `celery -A tasks worker`."""
+
+from celery import Celery
+
+import config.logging  # noqa: F401 - takes over Celery's logging set-up
+import kafka_transport  # noqa: F401 - gives Celery the scheme kafka://
+from config import settings
+from respond_async import AsyncRequests
+
+__all__ = ["celery"]
+
+celery = Celery("tasks")
+celery.config_from_object("config.celery")
+AsyncRequests.worker(celery, app=settings.asgi_app, settings=settings)
