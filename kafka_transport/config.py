@@ -8,7 +8,16 @@ from urllib.parse import unquote, urlsplit
 
 from kafka_transport.errors import InvalidOption
 
-__all__ = ["DEFAULT_PORT", "Options", "bootstrap_servers", "client_properties", "hide_password"]
+__all__ = [
+    "DEFAULT_PORT",
+    "Options",
+    "bootstrap_servers",
+    "client_properties",
+    "credentials",
+    "for_consumer",
+    "for_producer",
+    "hide_password",
+]
 
 DEFAULT_PORT: Final = 9092
 
@@ -72,6 +81,29 @@ class Options:
 
 #: What fits as a bitmap into the 4,096 bytes of a broker's ``offset.metadata.max.bytes``.
 MAX_AHEAD_LIMIT: Final = 20_000
+
+
+#: Beginnings of properties that only one kind of client knows; the other would log a warning.
+_CONSUMER_ONLY: Final = (
+    "auto.offset.reset", "check.crcs", "enable.auto", "enable.partition.eof", "fetch.", "group.",
+    "heartbeat.", "isolation.level", "max.partition.fetch", "max.poll", "partition.assignment",
+    "queued.", "session.timeout",
+)  # fmt: skip
+_PRODUCER_ONLY: Final = (
+    "acks", "batch.", "compression", "delivery.", "enable.gapless", "enable.idempotence",
+    "linger.ms", "message.send", "message.timeout", "partitioner", "queue.buffering", "request.required",
+    "request.timeout", "retries", "retry.backoff", "sticky.", "transaction",
+)  # fmt: skip
+
+
+def for_producer(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The common properties that a producer or an admin client knows."""
+    return {k: v for k, v in properties.items() if not k.startswith(_CONSUMER_ONLY)}
+
+
+def for_consumer(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The common properties that a consumer knows."""
+    return {k: v for k, v in properties.items() if not k.startswith(_PRODUCER_ONLY)}
 
 
 def bootstrap_servers(hosts: list[str], default_port: int | None = None) -> str:

@@ -17,7 +17,7 @@ from confluent_kafka import Message as Record
 
 from kafka_transport.acks import Commit, PartitionAcks
 from kafka_transport.clients import Consumer
-from kafka_transport.config import Options
+from kafka_transport.config import Options, for_consumer
 from kafka_transport.inbox import Delivery, Inbox
 from kafka_transport.wire import decode
 
@@ -84,7 +84,7 @@ class GroupConsumer:
         self._committing: dict[Place, Commit] = {}
         self._commit_sent_at = 0.0
         self._consumer: Final = Consumer(
-            properties
+            for_consumer(properties)
             | GROUP_PROPERTIES
             | {
                 "group.id": options.group_id,

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as Record
 
 from kafka_transport.clients import Producer
-from kafka_transport.config import Options
+from kafka_transport.config import Options, for_producer
 from kafka_transport.errors import KafkaTransportError, PublishFailed, publish_error
 from kafka_transport.wire import RecordHeaders
 
@@ -35,7 +35,7 @@ class Publisher:
     def __init__(self, properties: dict[str, Any], options: Options) -> None:
         self._timeout: Final = options.publish_timeout
         self._producer: Final = Producer(
-            properties
+            for_producer(properties)
             | {
                 "enable.idempotence": True,
                 "acks": "all",

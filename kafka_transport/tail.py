@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka import Message as Record
 
 from kafka_transport.clients import Consumer
+from kafka_transport.config import for_consumer
 from kafka_transport.inbox import Delivery, Inbox
 from kafka_transport.wire import Envelope, decode
 
@@ -53,7 +54,7 @@ class Tail:
         self._queues_for: Final = queues_for
         self._on_failure: Final = on_failure
         self._consumer: Final = Consumer(
-            properties | TAIL_PROPERTIES | {"group.id": "kafka_transport.tail"}
+            for_consumer(properties) | TAIL_PROPERTIES | {"group.id": "kafka_transport.tail"}
         )
         self._lock: Final = threading.Lock()
         self._wanted: Final[dict[str, list[TopicPartition]]] = {}

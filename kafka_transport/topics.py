@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPar
 from confluent_kafka.cimpl import NewTopic
 
 from kafka_transport.clients import AdminClient, Consumer
-from kafka_transport.config import Options
+from kafka_transport.config import Options, for_consumer, for_producer
 from kafka_transport.errors import BrokerUnavailable, InvalidName, KafkaTransportError
 
 __all__ = ["DEFAULT_EXCHANGE", "Topics", "exchange_topic", "queue_topic"]
@@ -62,10 +62,10 @@ class Topics:
 
     def __init__(self, properties: dict[str, Any], options: Options) -> None:
         self._options: Final = options
-        self._admin: Final = AdminClient(properties)
+        self._admin: Final = AdminClient(for_producer(properties))
         # Never subscribed: it asks for offsets of the group without being a member.
         self._reader: Final = Consumer(
-            properties
+            for_consumer(properties)
             | {
                 "group.id": options.group_id,
                 "enable.auto.commit": False,

@@ -7,6 +7,8 @@ from kafka_transport.config import (
     bootstrap_servers,
     client_properties,
     credentials,
+    for_consumer,
+    for_producer,
     hide_password,
 )
 from kafka_transport.topics import exchange_topic, queue_topic
@@ -50,6 +52,12 @@ def test_properties_of_librdkafka_have_the_last_word() -> None:
     options = Options.of({"kafka_common_config": {"client.id": "mine"}, "max_retries": 3})
     made = client_properties(servers="a", login=None, ssl=None, options=options)
     assert made["client.id"] == "mine"
+
+
+def test_each_kind_of_client_gets_the_common_properties_that_it_knows() -> None:
+    common = {"client.id": "x", "fetch.wait.max.ms": 10, "linger.ms": 5}
+    assert for_producer(common) == {"client.id": "x", "linger.ms": 5}
+    assert for_consumer(common) == {"client.id": "x", "fetch.wait.max.ms": 10}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""What the documents say is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from respond_async import settings_table
+from tests.unit.test_imports import MAY_IMPORT
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_settings_table_is_the_settings() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    assert settings_table() in text, "docs/settings.md is out of date: run `make docs`"
+
+
+def test_the_table_of_imports_is_the_one_that_is_tested() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/` \|[^|]*\| ([^|]*) \|", text, re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", may)) for name, may in rows} == MAY_IMPORT
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_links_to_is_there(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text())
+    assert all((document.parent / link).exists() for link in links), links
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`make (\w+)", (ROOT / "README.md").read_text())):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
