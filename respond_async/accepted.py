@@ -148,8 +148,12 @@ class WorkerRecords(_Records):
             self._redis.delete(_key("request", task_id), _key("deliveries", task_id))
         return Delivery(bool(withdrawn), number)
 
-    def channel_to_notify(self, task_id: str) -> str | None:
+    def channel_to_notify(self, task_id: str, request: CapturedRequest | None) -> str | None:
         """The owner's channel; None if the owner was told already or nobody knows the task.
+
+        Args:
+            task_id: The task.
+            request: What it replayed, where that is known; Redis may have lost the record.
 
         Raises:
             redis.RedisError: Redis did not answer.
@@ -159,18 +163,27 @@ class WorkerRecords(_Records):
             pipe.get(_key("request", task_id))
             pipe.exists(_key("notified", task_id))
             sealed, notified = pipe.execute()
-        record = None if notified else self._opened(sealed)
-        return record.channel if record else None
+        if notified:
+            return None
+        owner = request or self._opened(sealed)
+        return owner.channel if owner else None
 
-    def ended(self, task_id: str) -> None:
+    def ended(self, task_id: str, request: CapturedRequest | None) -> None:
         """Marks the owner as told; record and marker live as long as the result from now on.
+
+        Args:
+            task_id: The task.
+            request: What it replayed, where that is known: restores a record that Redis lost.
 
         Raises:
             redis.RedisError: Redis did not answer.
         """
         with self._redis.pipeline() as pipe:
             pipe.set(_key("notified", task_id), b"1", ex=self._ttl)
-            pipe.expire(_key("request", task_id), self._ttl)
+            if request is None:
+                pipe.expire(_key("request", task_id), self._ttl)
+            else:
+                pipe.set(_key("request", task_id), self._sealed(request), ex=self._ttl)
             pipe.delete(_key("deliveries", task_id))
             pipe.execute()
 

@@ -1,7 +1,8 @@
 """Claim checks: a body too large for a message is kept in Redis until its result is stored.
 
-Under `respond_async:body:` and the task's id: a list of sealed pieces. In pieces, so that each
-command stays small against REDIS_TIMEOUT_SECONDS and sealing needs little memory.
+Under `respond_async:body:` and the task's id: a hash of sealed pieces by their number. In pieces,
+so that each command stays small against REDIS_TIMEOUT_SECONDS and sealing needs little memory;
+numbered, so that one that is written twice does no harm.
 """
 
 import asyncio
@@ -35,10 +36,10 @@ class AppClaims:
         """
         client = self._redis.client()
         key = _key(task_id)
-        for start in range(0, len(body), _PIECE_BYTES):
+        for place, start in enumerate(range(0, len(body), _PIECE_BYTES)):
             sealed = await asyncio.to_thread(self._sealer.seal, body[start : start + _PIECE_BYTES])
             async with client.pipeline() as pipe:
-                pipe.rpush(key, sealed)
+                pipe.hset(key, str(place), sealed)
                 pipe.expire(key, self._ttl)
                 await pipe.execute()
         digest = await asyncio.to_thread(_digest, body)
@@ -70,7 +71,7 @@ class WorkerClaims:
         """
         pieces = []
         for place in count():
-            sealed = self._redis.lindex(_key(task_id), place)
+            sealed = self._redis.hget(_key(task_id), str(place))
             if sealed is None:
                 break
             text = sealed.decode() if isinstance(sealed, bytes) else sealed

@@ -16,6 +16,7 @@ import redis
 
 from respond_async.accepted import WorkerRecords
 from respond_async.claims import WorkerClaims
+from respond_async.envelope import CapturedRequest
 from respond_async.errors import EnvelopeError
 from ws_hub import completed, publish
 
@@ -38,11 +39,16 @@ class Completion:
         self._lock = Lock()
         self._executor: ThreadPoolExecutor | None = None
 
-    def notify(self, task_id: str) -> None:
-        """Tells the owner, unless that was done; never raises, what fails is logged."""
+    def notify(self, task_id: str, request: CapturedRequest | None = None) -> None:
+        """Tells the owner, unless that was done; never raises, what fails is logged.
+
+        Args:
+            task_id: The task.
+            request: What it replayed, where that is known.
+        """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._notify(task_id)
+                self._notify(task_id, request)
             except (redis.RedisError, OSError) as error:
                 logger.warning("notification of %s failed (%d): %s", task_id, attempt, error)
                 if attempt < _ATTEMPTS:
@@ -75,11 +81,11 @@ class Completion:
         if ended:
             self.notify(task_id)
 
-    def _notify(self, task_id: str) -> None:
-        channel = self._records.channel_to_notify(task_id)
+    def _notify(self, task_id: str, request: CapturedRequest | None) -> None:
+        channel = self._records.channel_to_notify(task_id, request)
         if channel is None:
             return
         # Published before it is marked: a crash in between tells twice rather than never.
         publish(self._redis, channel, completed(task_id))
-        self._records.ended(task_id)
+        self._records.ended(task_id, request)
         self._claims.discard(task_id)

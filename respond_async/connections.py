@@ -16,9 +16,11 @@ _WORKER_LONGEST_WAIT_SECONDS = 2.0
 
 
 class AppRedis:
-    """The app's client: one for each event loop, made at first use, never retrying.
+    """The app's client: one for each event loop, made at first use.
 
-    A request waits for no retry; its client is told 503 and comes again. A connection belongs to
+    A command is tried twice at most, and again only where the connection was lost, as every one in
+    the pool is once Redis has restarted. Otherwise a request waits for no retry: its client is
+    told 503 and comes again. So every command must bear to be done twice. A connection belongs to
     its event loop, so another loop (tests, a second server in the process) gets another client.
     """
 
@@ -33,7 +35,7 @@ class AppRedis:
         if self._client is None or self._loop is not loop:
             self._client = redis.asyncio.Redis.from_url(
                 self._settings.redis_url,
-                retry=AsyncRetry(NoBackoff(), 0),
+                retry=AsyncRetry(NoBackoff(), 1, (redis.ConnectionError,)),
                 **_timeouts(self._settings),
             )
             self._loop = loop

@@ -73,6 +73,9 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
     captured, body = CapturedRequest.opened(request, task.worker.request_sealer)
     if captured.task_id != task_id:
         raise EnvelopeError("the request was captured for another task")
+    # For the signal at the end: Redis may have lost the record by then.
+    running: Any = task.request
+    running.captured = captured
     try:
         return _result(task.worker, task, captured, body)
     except (redis.RedisError, BackendError, AppStartError) as error:

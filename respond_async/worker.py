@@ -49,6 +49,7 @@ class Worker:
         self._celery.task(base=ReplayTask, bind=True, name=TASK_NAME, worker=self)(replay)
         connect = partial(_connect, owner=self)
         connect(signals.worker_init, self._consume_our_queue)
+        connect(signals.worker_init, self._keep_storing_results)
         connect(signals.worker_ready, self._start_app_in_threads)
         connect(signals.worker_process_init, self._start_app)
         connect(signals.worker_process_shutdown, self._stop_app)
@@ -80,6 +81,15 @@ class Worker:
         if getattr(queues, "_consume_from", None) is None:
             queues.select_add(queues[self.settings.kafka_topic])
 
+    def _keep_storing_results(self, sender: Any, **_: Any) -> None:
+        """Lets Celery try until the result is stored.
+
+        Otherwise it drops the result of an endpoint that ran while Redis was away: it retries the
+        writing of a result, but not the reading before that.
+        """
+        if sender.app is self._celery:
+            self._celery.conf.result_backend_always_retry = True
+
     def _start_app_in_threads(self, sender: Any, **_: Any) -> None:
         """Starts the app early where tasks run in this process, not in forks of it."""
         if sender.app is not self._celery or "prefork" in type(sender.pool).__module__:
@@ -103,7 +113,9 @@ class Worker:
 
     def _on_end(self, sender: Any, **kwargs: Any) -> None:
         if self._is_ours(sender):
-            self.completion.notify(str(kwargs.get("task_id") or sender.request.id))
+            task_id = str(kwargs.get("task_id") or sender.request.id)
+            # Not there where the worker's main process speaks for a process that was lost.
+            self.completion.notify(task_id, getattr(sender.request, "captured", None))
 
     def _on_revoked(self, sender: Any, request: Any, **_: Any) -> None:
         if self._is_ours(sender):

@@ -136,7 +136,9 @@ def test_what_is_kept_ends_after_its_time(
         begun = time.monotonic()
         wait_until(lambda: Shop(client).asked(task_id).status_code == 404, within=5, what="its end")
         assert time.monotonic() - begun < 3
-        assert not store.exists(f"respond_async:body:{task_id}")
+        wait_until(
+            lambda: not store.exists(f"respond_async:body:{task_id}"), within=2, what="the body's"
+        )
 
 
 @pytest.mark.usefixtures("worker")

@@ -88,6 +88,8 @@ def test_logs_and_events_show_method_and_path_and_nothing_else(
             receiver = celery.events.Receiver(connection, handlers={"*": events.append})
             thread = threading.Thread(target=lambda: _capture(receiver))
             thread.start()
+            # The worker's heartbeat: from now on nothing is missed.
+            wait_until(lambda: events, within=10, what="the first event")
             result = shop.finished(
                 "POST", "/digest?q=query-in-clear", content=b"body-in-clear" * 20,
                 headers={"X-Mine": "header-in-clear"},
@@ -323,26 +325,31 @@ def test_a_worker_whose_app_cannot_start_ends_and_loses_nothing(
 def test_a_worker_waits_for_redis_and_finishes(
     settings: Settings, env: dict[str, str], redis_url: str, tmp_path: Path
 ) -> None:
-    """Redis restarts while an endpoint runs; the broker is another one."""
+    """Redis goes while an endpoint runs, stays away for 3 s and comes back without its data."""
     with (
         RedisServer(tmp_path) as own,
         Celery(broker=redis_url, backend=own.url, set_as_current=False) as celery,
+        TestClient(
+            create_app(settings.model_copy(update={"redis_url": own.url}), celery)
+        ) as client,
+        redis.Redis.from_url(own.url) as own_store,
     ):
-        own_settings = settings.model_copy(update={"redis_url": own.url})
-        own_env = env | {"REDIS_URL": own.url, "SHOP_BROKER": redis_url}
-        own_env["REPLAY_TIMEOUT_SECONDS"] = "60"
-        with TestClient(create_app(own_settings, celery)) as client:
-            worker = ShopWorker(tmp_path, own_env)
-            worker.redis_url = redis_url
-            with worker:
-                task_id = Shop(client).accepted("GET", "/sleep?seconds=2&name=over")
-                wait_until(lambda: worker.marked("begin-over"), within=10, what="its begin")
-                own.stop()
-                wait_until(lambda: worker.marked("end-over"), within=10, what="its end")
-                own.start()
-                key = f"celery-task-meta-{task_id}"
-                with redis.Redis.from_url(own.url) as store:
-                    wait_until(lambda: store.exists(key), within=30, what="the stored result")
+        shop = Shop(client)
+        env = env | {"REDIS_URL": own.url, "SHOP_BROKER": redis_url}
+        worker = ShopWorker(tmp_path, env | {"REPLAY_TIMEOUT_SECONDS": "60"})
+        worker.redis_url = redis_url
+        with worker:
+            task_id = shop.accepted("GET", "/sleep?seconds=2&name=over")
+            wait_until(lambda: worker.marked("begin-over"), within=10, what="its begin")
+            own.stop()
+            wait_until(lambda: worker.marked("end-over"), within=10, what="its end")
+            back = time.monotonic() + 3
+            wait_until(lambda: time.monotonic() > back, within=5, what="3 s")
+            own.start()
+            with listening(own_store, OWNER) as heard:
+                wait_until(lambda: heard() == [task_id], within=30, what="the notification")
+            assert shop.result(task_id)["response"] == "over"
+            assert len(worker.marked("begin-over")) == 1
 
 
 def test_killed_workers_requests_are_finished_by_another(
