@@ -2,24 +2,19 @@
 
 Kafka stores one committed offset per partition, so what may be committed is the contiguous prefix
 of *the records received* (offsets have gaps after compaction and transaction markers). What was
-acked beyond that prefix stands in the commit's metadata as a bitmap, the way Confluent's Parallel
-Consumer does it, so that a restart runs only what was truly unfinished.
+acked beyond that prefix, and what was delivered and is not acked yet, stands in the commit's
+metadata, the way Confluent's Parallel Consumer does it: a restart runs only what was truly
+unfinished, and knows which messages were begun before.
 
-Pure and without threads: the consumer holds a lock around it.
+Pure and without threads: `partitions.Partitions` holds a lock around it.
 """
 
-import base64
-import binascii
-import zlib
 from collections import deque
 from typing import Final, NamedTuple
 
-__all__ = ["Commit", "PartitionAcks", "decode_metadata", "encode_metadata"]
+from kafka_transport.commit_metadata import decode_metadata, encode_metadata
 
-_FORMAT: Final = "k1:"
-
-#: A broker's `offset.metadata.max.bytes` is 4,096 by default.
-METADATA_BYTES: Final = 4096
+__all__ = ["Commit", "PartitionAcks"]
 
 
 class Commit(NamedTuple):
@@ -51,6 +46,8 @@ class PartitionAcks:
         self.last_received = -1
         self._received: Final[deque[int]] = deque()
         self._running: Final[dict[int, int]] = {}
+        #: How often a message that is not done was handed to a consumer, here or before.
+        self._begun: dict[int, int] = {}
         #: Acked beyond the prefix.
         self._done: dict[int, int | None] = {}
         #: Acked, in the prefix, and not known to be committed.
@@ -59,8 +56,13 @@ class PartitionAcks:
 
     def assign(self, committed_offset: int | None, metadata: str) -> None:
         """A new assignment begins: what the group has stored is added to what is known here."""
-        stored = decode_metadata(committed_offset or 0, metadata)
+        stored, begun = decode_metadata(committed_offset or 0, metadata)
         known = {**dict.fromkeys(stored), **self._done, **self._uncommitted}
+        self._begun = {
+            offset: max(self._begun.get(offset, 0), begun.get(offset, 0))
+            for offset in self._begun.keys() | begun.keys()
+            if offset >= (committed_offset or 0)
+        }
         self._done = {o: at for o, at in known.items() if o >= (committed_offset or 0)}
         self._uncommitted.clear()
         self._received.clear()
@@ -80,8 +82,17 @@ class PartitionAcks:
         self._running[offset] = timestamp
         return True
 
+    def begin(self, offset: int) -> None:
+        """The message at `offset` is handed to a consumer."""
+        self._begun[offset] = self._begun.get(offset, 0) + 1
+
+    def deliveries(self, offset: int) -> int:
+        """How often the message at `offset` was handed to a consumer so far."""
+        return self._begun.get(offset, 0)
+
     def ack(self, offset: int) -> None:
         """The message at `offset` needs not be delivered again."""
+        self._begun.pop(offset, None)
         timestamp = self._running.pop(offset, None)
         if self.position is None or offset >= self.position:
             self._done[offset] = timestamp
@@ -106,7 +117,7 @@ class PartitionAcks:
         self._advance()
         if self.position is None:
             return None
-        commit = Commit(self.position, encode_metadata(self.position, set(self._done)))
+        commit = Commit(self.position, encode_metadata(self.position, set(self._done), self._begun))
         return None if commit == self._committed else commit
 
     def committed(self, commit: Commit) -> None:
@@ -123,34 +134,3 @@ class PartitionAcks:
         if received and (self.position is None or self.position < received[0]):
             self.position = received[0]
             self._done = {o: at for o, at in done.items() if o >= received[0]}
-
-
-def encode_metadata(position: int, done: set[int]) -> str:
-    """The offsets acked beyond `position` as text: a deflated bitmap, base64."""
-    if not done:
-        return ""
-    bitmap = bytearray((max(done) - position) // 8 + 1)
-    for offset in done:
-        bitmap[(offset - position) >> 3] |= 1 << ((offset - position) & 7)
-    text = _FORMAT + base64.b64encode(zlib.compress(bytes(bitmap), 1)).decode()
-    if len(text) <= METADATA_BYTES:
-        return text
-    # Only wide gaps between offsets come here. The newest half runs again after a crash.
-    return encode_metadata(position, set(sorted(done)[: len(done) // 2]))
-
-
-def decode_metadata(position: int, metadata: str) -> set[int]:
-    """Back from `encode_metadata`; what another program wrote there counts as nothing."""
-    if not metadata.startswith(_FORMAT):
-        return set()
-    try:
-        bitmap = zlib.decompress(base64.b64decode(metadata[len(_FORMAT) :], validate=True))
-    except (binascii.Error, zlib.error, ValueError):
-        return set()
-    return {
-        position + 8 * index + bit
-        for index, byte in enumerate(bitmap)
-        if byte
-        for bit in range(8)
-        if byte >> bit & 1
-    }

@@ -11,9 +11,10 @@ from amqp.protocol import queue_declare_ok_t
 from kombu.transport import base
 
 from kafka_transport.bindings import Binding
+from kafka_transport.delays import due_time
 from kafka_transport.errors import QueueNotFound
 from kafka_transport.inbox import Delivery
-from kafka_transport.publisher import log_failure
+from kafka_transport.publisher import Outgoing, log_failure
 from kafka_transport.wire import PreparedMessage, encode
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Channel(base.StdChannel):
             if transport.is_transient(queue):
                 count = transport.inbox.waiting_in(queue)
             elif transport.cluster.topics.exists(transport.topic_of(queue)):
-                count = transport.cluster.topics.lag(transport.topic_of(queue))
+                count = transport.count(queue)
             else:
                 raise QueueNotFound(f"there is no queue {queue!r}: declare it first")
         elif auto_delete or exclusive or not durable:
@@ -125,7 +126,7 @@ class Channel(base.StdChannel):
         transport = self._transport
         if transport.is_transient(queue):
             return transport.inbox.discard(lambda delivery: delivery.queue == queue)
-        return transport.cluster.topics.purge(transport.topic_of(queue))
+        return transport.purge(queue)
 
     def after_reply_message_received(self, queue: str) -> None:
         """A reply queue has served its purpose."""
@@ -172,10 +173,11 @@ class Channel(base.StdChannel):
         transport = self._transport
         publisher = transport.cluster.publisher
         value, key, headers = encode(message, exchange or "", routing_key or "")
+        due = due_time(message["headers"]) if transport.options.durable_delays else None
         confirmations = []
         for topic, durable in transport.route(exchange or "", routing_key or ""):
-            partitions = transport.cluster.topics.ensure(topic, for_exchange=not durable)
-            confirmation = publisher.send(topic, value, key, headers, partitions)
+            place = transport.place_for(topic, due if durable else None, durable=durable)
+            confirmation = publisher.send(Outgoing(value=value, key=key, headers=headers, **place))
             if durable and transport.options.confirm_publish:
                 confirmations.append(confirmation)
             else:
@@ -239,6 +241,9 @@ class Channel(base.StdChannel):
     def _message(self, delivery: Delivery, *, no_ack: bool) -> base.Message:
         envelope = delivery.envelope
         tag = next(_tags)
+        if delivery.begin is not None:
+            delivery.begin()
+        delivery.deliveries += 1
         if no_ack:
             if delivery.settle is not None:
                 delivery.settle()
@@ -254,7 +259,8 @@ class Channel(base.StdChannel):
             delivery_info={
                 "exchange": envelope.exchange,
                 "routing_key": envelope.routing_key,
-                "redelivered": bool(envelope.properties.get("redelivered")),
+                "redelivered": delivery.deliveries > 1,
+                "delivery_count": delivery.deliveries - 1,
                 "priority": envelope.properties.get("priority", 0),
             },
             channel=self,
@@ -277,14 +283,16 @@ class Channel(base.StdChannel):
             self.connection.inbox.ring()
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Drops a message, or puts it at the end of its queue before it is acked here.
+        """Moves a message to the dead letters, or to the end of its queue; then it is acked here.
 
         Raises:
-            KafkaTransportError: It could not be put back; it stays unacked and comes again.
+            KafkaTransportError: It could not be moved; it stays unacked and comes again.
         """
         delivery = self._unacked.get(delivery_tag)
         if delivery is not None and requeue:
             self._transport.requeue(delivery)
+        elif delivery is not None:
+            self._transport.bury(delivery, "rejected by its consumer")
         self.basic_ack(delivery_tag)
 
     def basic_recover(self, requeue: bool = True) -> None:  # noqa: FBT001, FBT002

@@ -49,6 +49,12 @@ class Options:
     max_buffered: int = 1000
     #: Offsets that one partition may run ahead of its oldest unacknowledged message.
     max_ahead: int = 20_000
+    #: Deliveries after which a message that was never acked goes to `<queue>.dlq`; 0 is never.
+    max_deliveries: int = 10
+    #: Keep rejected messages in `<queue>.dlq`; otherwise they are dropped.
+    dead_letters: bool = True
+    #: Keep messages with an `eta` in Kafka until they are due, not in the worker's memory.
+    durable_delays: bool = True
     #: Seconds that a partition asked back by the group waits for its running tasks to end.
     revoke_timeout: float = 10.0
     #: librdkafka properties of every client, of producers, and of consumers.

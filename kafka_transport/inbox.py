@@ -26,6 +26,10 @@ class Delivery:
     #: Topic and partition it came from, for a message of a durable queue.
     origin: tuple[str, int] | None = None
     settle: Callable[[], None] | None = None
+    #: Called when the message is handed to a consumer.
+    begin: Callable[[], None] | None = None
+    #: How often it was handed to a consumer before.
+    deliveries: int = 0
     #: Called instead of `settle` if nobody ever saw the message.
     drop: Callable[[], None] | None = None
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -18,7 +19,7 @@ from kafka_transport.config import Options, for_producer
 from kafka_transport.errors import KafkaTransportError, PublishFailed, publish_error
 from kafka_transport.wire import RecordHeaders
 
-__all__ = ["Publisher"]
+__all__ = ["Outgoing", "Publisher", "log_failure"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,20 @@ POLL_SECONDS: Final = 0.5
 
 #: Seconds beyond the publish timeout after which a report that never came is given up.
 GRACE_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A record to be sent."""
+
+    topic: str
+    #: How many partitions the topic has. A record without key or partition goes to each in turn,
+    #: so that workers get even shares.
+    partitions: int
+    value: bytes
+    headers: RecordHeaders
+    key: bytes | None = None
+    partition: int | None = None
 
 
 class Publisher:
@@ -53,13 +68,10 @@ class Publisher:
         self._thread.start()
         atexit.register(self.close)
 
-    def send(
-        self, topic: str, value: bytes, key: bytes | None, headers: RecordHeaders, partitions: int
-    ) -> Future[None]:
+    def send(self, record: Outgoing) -> Future[None]:
         """Queues a record; the future ends when the broker acknowledged it, or with why not.
 
-        Without a key the partitions take turns, so that workers get even shares. With the local
-        queue full it waits for room, up to the publish timeout.
+        With the local queue full it waits for room, up to the publish timeout.
 
         Raises:
             KafkaTransportError: The record cannot even be queued.
@@ -72,15 +84,14 @@ class Publisher:
             else:
                 confirmation.set_exception(publish_error(error, topic))
 
-        kwargs: dict[str, Any] = {"value": value, "headers": headers, "on_delivery": report}
-        if key is not None:
-            kwargs["key"] = key
-        else:
-            kwargs["partition"] = next(self._turns[topic]) % partitions
+        topic = record.topic
+        kwargs = self._place(record)
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                self._producer.produce(topic, **kwargs)
+                self._producer.produce(
+                    topic, record.value, headers=record.headers, on_delivery=report, **kwargs
+                )
             except BufferError as full:
                 if time.monotonic() > deadline:
                     raise PublishFailed(
@@ -92,6 +103,16 @@ class Publisher:
                 raise publish_error(error.args[0], topic) from error
             else:
                 return confirmation
+
+    def _place(self, record: Outgoing) -> dict[str, Any]:
+        place: dict[str, Any] = {}
+        if record.key is not None:
+            place["key"] = record.key
+        if record.partition is not None:
+            place["partition"] = record.partition
+        elif record.key is None:
+            place["partition"] = next(self._turns[record.topic]) % record.partitions
+        return place
 
     def wait(self, confirmation: Future[None], timeout: float | None = None) -> None:
         """Returns once the broker acknowledged the record.

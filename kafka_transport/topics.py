@@ -6,17 +6,37 @@ One `Topics` a process and cluster; what it has seen to exist it does not ask fo
 import re
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # it has no __all__
 from confluent_kafka.cimpl import NewTopic
 
-from kafka_transport.clients import AdminClient, Consumer
-from kafka_transport.config import Options, for_consumer, for_producer
+from kafka_transport.clients import AdminClient
+from kafka_transport.config import Options, for_producer
+from kafka_transport.delays import LEVELS
 from kafka_transport.errors import BrokerUnavailable, InvalidName, KafkaTransportError
 
-__all__ = ["DEFAULT_EXCHANGE", "Topics", "exchange_topic", "queue_topic"]
+__all__ = [
+    "DEAD",
+    "DEFAULT_EXCHANGE",
+    "DELAY",
+    "EXCHANGE",
+    "QUEUE",
+    "Shape",
+    "Topics",
+    "dead_letter_topic",
+    "exchange_topic",
+    "queue_topic",
+]
 
 #: Seconds that any one request to the cluster may take.
 REQUEST_SECONDS: Final = 10.0
@@ -27,12 +47,36 @@ ABSENT_SECONDS: Final = 5.0
 #: AMQP's exchange without a name has a topic too, for replies sent straight to a transient queue.
 DEFAULT_EXCHANGE: Final = "default"
 
+
+@dataclass(frozen=True)
+class Shape:
+    """What a topic is made with."""
+
+    #: None: as many as the options say.
+    partitions: int | None = None
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+QUEUE: Final = Shape()
+
 #: What is sent to an exchange is for those who listen now; the broker may drop it soon.
-EXCHANGE_TOPIC_CONFIG: Final[Mapping[str, str]] = {
-    "retention.ms": "600000",
-    "segment.ms": "600000",
-    "cleanup.policy": "delete",
-}
+EXCHANGE: Final = Shape(1, {"retention.ms": "600000", "segment.ms": "600000"})
+
+#: What waits here may be due in years; what died stays until somebody looks at it.
+DELAY: Final = Shape(LEVELS, {"retention.ms": "-1"})
+DEAD: Final = Shape(1, {"retention.ms": "-1"})
+
+_PASSING: Final = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
+
+T = TypeVar("T")
 
 _LEGAL: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -57,22 +101,17 @@ def exchange_topic(exchange: str, prefix: str = "") -> str:
     return f"{prefix}{legal}.exchange"
 
 
+def dead_letter_topic(topic: str) -> str:
+    """Where a queue's messages go that nobody could handle."""
+    return f"{topic}.dlq"
+
+
 class Topics:
     """What the cluster has. Every method may be called from any thread."""
 
     def __init__(self, properties: dict[str, Any], options: Options) -> None:
         self._options: Final = options
         self._admin: Final = AdminClient(for_producer(properties))
-        # Never subscribed: it asks for offsets of the group without being a member.
-        self._reader: Final = Consumer(
-            for_consumer(properties)
-            | {
-                "group.id": options.group_id,
-                "enable.auto.commit": False,
-                "allow.auto.create.topics": False,
-            }
-            | dict(options.kafka_consumer_config)
-        )
         self._lock: Final = threading.Lock()
         self._partitions: Final[dict[str, int]] = {}
         self._absent: Final[dict[str, float]] = {}
@@ -88,7 +127,7 @@ class Topics:
         except KafkaException as error:
             raise _unavailable(error) from error
 
-    def ensure(self, topic: str, *, for_exchange: bool = False) -> int:
+    def ensure(self, topic: str, shape: "Shape | None" = None) -> int:
         """Makes the topic if it is not there; how many partitions it has.
 
         Raises:
@@ -98,7 +137,7 @@ class Topics:
         with self._lock:
             known = self._partitions.get(topic)
         if known is None:
-            known = self._look(topic) or self._make(topic, for_exchange=for_exchange)
+            known = self._look(topic) or self._make(topic, shape or QUEUE)
             with self._lock:
                 self._partitions[topic] = known
                 self._absent.pop(topic, None)
@@ -131,24 +170,35 @@ class Topics:
             for partition, (_, high) in enumerate(self._watermarks(topic))
         ]
 
-    def lag(self, topic: str) -> int:
+    def lag(self, topic: str, group_id: str) -> int:
         """Records that the group has not committed: a queue's message count."""
         watermarks = self._watermarks(topic)
-        stored = self._ask(
-            lambda: self._reader.committed(
-                [TopicPartition(topic, partition) for partition in range(len(watermarks))],
-                timeout=REQUEST_SECONDS,
-            )
+        places = [TopicPartition(topic, partition) for partition in range(len(watermarks))]
+        futures = self._admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group_id, places)], request_timeout=REQUEST_SECONDS
         )
+        stored = {tp.partition: tp.offset for tp in self._group_offsets(futures[group_id])}
         total = 0
-        for (low, high), tp in zip(watermarks, stored, strict=True):
-            start = low if self._options.auto_offset_reset == "earliest" else high
-            total += high - (max(tp.offset, low) if tp.offset > OFFSET_INVALID else start)
+        for partition, (low, high) in enumerate(watermarks):
+            offset = stored.get(partition, OFFSET_INVALID)
+            if offset >= 0:
+                total += high - max(offset, low)
+            elif self._options.auto_offset_reset == "earliest":
+                total += high - low
         return total
 
-    def purge(self, topic: str) -> int:
+    def _group_offsets(self, future: Any) -> list[TopicPartition]:
+        try:
+            return list(future.result().topic_partitions)
+        except KafkaException as error:
+            # A group that was never there has committed nothing.
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return []
+            raise _unavailable(error) from error
+
+    def purge(self, topic: str, group_id: str) -> int:
         """Deletes every record of the topic; how many the group had not committed."""
-        count = self.lag(topic)
+        count = self.lag(topic, group_id)
         futures = self._admin.delete_records(
             self.end_offsets(topic), request_timeout=REQUEST_SECONDS
         )
@@ -167,14 +217,18 @@ class Topics:
         self.forget(topic)
 
     def _watermarks(self, topic: str) -> list[tuple[int, int]]:
-        return [
-            self._ask(
-                lambda partition=partition: self._reader.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=REQUEST_SECONDS
-                )
+        """Of each partition, the oldest record's offset and the next one's."""
+        places = [TopicPartition(topic, partition) for partition in range(self.ensure(topic))]
+
+        def offsets(spec: OffsetSpec) -> list[int]:
+            futures = self._admin.list_offsets(
+                dict.fromkeys(places, spec), request_timeout=REQUEST_SECONDS
             )
-            for partition in range(self.ensure(topic))
-        ]
+            return [futures[place].result().offset for place in places]
+
+        low = self._ask(lambda: offsets(OffsetSpec.earliest()))  # type: ignore[no-untyped-call]
+        high = self._ask(lambda: offsets(OffsetSpec.latest()))  # type: ignore[no-untyped-call]
+        return list(zip(low, high, strict=True))
 
     def _look(self, topic: str) -> int:
         """Partitions of a topic, 0 if it is not there. Asks for all, as asking for one makes it."""
@@ -182,15 +236,15 @@ class Topics:
         metadata = found.topics.get(topic)
         return len(metadata.partitions) if metadata is not None and metadata.error is None else 0
 
-    def _make(self, topic: str, *, for_exchange: bool) -> int:
+    def _make(self, topic: str, shape: "Shape") -> int:
         cluster = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_SECONDS))
         if cluster.controller_id not in cluster.brokers:
             return self._make_by_asking(topic)
         new = NewTopic(
             topic,
-            num_partitions=1 if for_exchange else self._options.num_partitions,
+            num_partitions=shape.partitions or self._options.num_partitions,
             replication_factor=self._options.replication_factor,
-            config=dict(EXCHANGE_TOPIC_CONFIG if for_exchange else self._options.topic_config),
+            config={**self._options.topic_config, **shape.config},
         )
         future = self._admin.create_topics([new], request_timeout=REQUEST_SECONDS)[topic]
         try:
@@ -219,11 +273,16 @@ class Topics:
                 raise BrokerUnavailable(f"topic {topic!r} was made but is not there yet")
             time.sleep(0.02)
 
-    def _ask(self, request: Any) -> Any:
-        try:
-            return request()
-        except KafkaException as error:
-            raise _unavailable(error) from error
+    def _ask(self, request: Callable[[], T]) -> T:
+        """The answer of the cluster; a partition that was just made has no leader for a moment."""
+        deadline = time.monotonic() + REQUEST_SECONDS
+        while True:
+            try:
+                return request()
+            except KafkaException as error:
+                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                    raise _unavailable(error) from error
+                time.sleep(0.02)
 
 
 def _unavailable(error: KafkaException) -> BrokerUnavailable:

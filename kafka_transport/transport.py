@@ -23,12 +23,24 @@ from kafka_transport.config import (
     hide_password,
 )
 from kafka_transport.consumer import GroupConsumer
+from kafka_transport.delays import SHORTEST_SECONDS, delay_group, delay_topic, level_for
 from kafka_transport.errors import BrokerUnavailable, InvalidName, PublishFailed, QueueNotFound
 from kafka_transport.inbox import Delivery, Inbox
+from kafka_transport.intake import death_headers
+from kafka_transport.publisher import Outgoing
 from kafka_transport.tail import Tail
-from kafka_transport.topics import exchange_topic, queue_topic
+from kafka_transport.topics import (
+    DEAD,
+    DELAY,
+    EXCHANGE,
+    QUEUE,
+    Shape,
+    dead_letter_topic,
+    exchange_topic,
+    queue_topic,
+)
 from kafka_transport.transient import TransientQueues
-from kafka_transport.wire import encode
+from kafka_transport.wire import RecordHeaders, encode
 
 __all__ = ["Transport"]
 
@@ -89,7 +101,7 @@ class Transport(base.Transport):
         self.cluster.topics.check(client.connect_timeout or 5.0)
         self.inbox = Inbox()
         self._transient = TransientQueues(self.cluster.bindings)
-        self._group: GroupConsumer | None = None
+        self._members: dict[str, GroupConsumer] = {}
         self._tail: Tail | None = None
         self._failure = None
         self._pid = os.getpid()
@@ -105,8 +117,10 @@ class Transport(base.Transport):
         if not connection.connected:
             return
         connection.connected = False
-        if connection._group is not None:  # noqa: SLF001
-            connection._group.close()  # noqa: SLF001
+        for member in connection._members.values():  # noqa: SLF001
+            member.leave()
+        for member in connection._members.values():  # noqa: SLF001
+            member.close()
         if connection._tail is not None:  # noqa: SLF001
             connection._tail.close()  # noqa: SLF001
         for channel in list(connection._channels):  # noqa: SLF001
@@ -180,14 +194,28 @@ class Transport(base.Transport):
                 self.inbox.discard(lambda delivery: delivery.queue == queue)
                 self._leave_unheard()
             return waiting
-        topics, topic = self.cluster.topics, self.topic_of(queue)
-        if not topics.exists(topic):
-            return 0
-        waiting = topics.lag(topic)
+        waiting = self.count(queue)
         if not (if_empty and waiting):
             self.cluster.bindings.delete_queue(queue)
-            topics.delete(topic)
+            for topic, _ in self._topics_with_messages(queue):
+                self.cluster.topics.delete(topic)
         return waiting
+
+    def count(self, queue: str) -> int:
+        """Messages of a durable queue that are not done, those that are not due among them."""
+        topics = self.cluster.topics
+        return sum(topics.lag(*place) for place in self._topics_with_messages(queue))
+
+    def purge(self, queue: str) -> int:
+        """Deletes the messages of a durable queue; how many they were."""
+        topics = self.cluster.topics
+        return sum(topics.purge(*place) for place in self._topics_with_messages(queue))
+
+    def _topics_with_messages(self, queue: str) -> list[tuple[str, str]]:
+        """The topics of a durable queue that are there, each with the group that reads it."""
+        topic, group = self.topic_of(queue), self.options.group_id
+        both = ((topic, group), (delay_topic(topic), delay_group(group)))
+        return [(t, g) for t, g in both if self.cluster.topics.exists(t)]
 
     def route(self, exchange: str, routing_key: str) -> list[tuple[str, bool]]:
         """The topics that a message goes to, each with whether it is a durable queue's.
@@ -205,6 +233,16 @@ class Transport(base.Transport):
             routes.append((exchange_topic(exchange, prefix), False))
         return routes
 
+    def place_for(self, topic: str, due: float | None, *, durable: bool) -> dict[str, Any]:
+        """Topic, its number of partitions, and the partition if it matters which one."""
+        topics = self.cluster.topics
+        if due is not None and due - time.time() >= SHORTEST_SECONDS:
+            topic = delay_topic(topic)
+            partitions = topics.ensure(topic, DELAY)
+            level = level_for(due - time.time(), partitions)
+            return {"topic": topic, "partitions": partitions, "partition": level or 0}
+        return {"topic": topic, "partitions": topics.ensure(topic, QUEUE if durable else EXCHANGE)}
+
     def _durable_topic(self, queue: str) -> str | None:
         if queue in self._transient:
             return None
@@ -221,7 +259,7 @@ class Transport(base.Transport):
                 self._properties, self.inbox, self._transient.matching, self._on_failure
             )
         if not self._tail.follows(topic):
-            self.cluster.topics.ensure(topic, for_exchange=True)
+            self.cluster.topics.ensure(topic, EXCHANGE)
             self._tail.follow(topic, self.cluster.topics.end_offsets(topic))
 
     def _leave_unheard(self) -> None:
@@ -256,8 +294,9 @@ class Transport(base.Transport):
         del self._subscriptions[queue]
         if self._transient.deleted_with_last_consumer(queue):
             self.delete_queue(queue, if_unused=False, if_empty=False)
-        elif queue not in self._transient and self._group is not None:
-            self._group.cancel(self.topic_of(queue))
+        elif queue not in self._transient:
+            for member in self._members.values():
+                member.cancel(queue)
 
     def get(self, queue: str) -> Delivery | None:
         """A queue's oldest message, or None if it is empty."""
@@ -268,7 +307,7 @@ class Transport(base.Transport):
             delivery = self.inbox.take(queue)
             if delivery is not None or time.monotonic() > deadline:
                 return delivery
-            if queue in self._transient or not self.cluster.topics.lag(self.topic_of(queue)):
+            if queue in self._transient or not self.count(queue):
                 return None
             self._wait(0.1)
 
@@ -285,6 +324,18 @@ class Transport(base.Transport):
         if delivery.origin is None:
             self.inbox.put([delivery], control=True)
             return
+        delivery.envelope.properties["delivery_count"] = delivery.deliveries
+        self._send_on(delivery, delivery.origin[0], QUEUE, [])
+
+    def bury(self, delivery: Delivery, reason: str) -> None:
+        """Moves a message to its queue's dead letters; returns once the broker has it."""
+        if delivery.origin is not None and self.options.dead_letters:
+            topic = dead_letter_topic(delivery.origin[0])
+            self._send_on(delivery, topic, DEAD, death_headers(delivery.origin, None, reason))
+
+    def _send_on(
+        self, delivery: Delivery, topic: str, shape: Shape, more_headers: RecordHeaders
+    ) -> None:
         envelope = delivery.envelope
         value, key, headers = encode(
             {
@@ -292,15 +343,20 @@ class Transport(base.Transport):
                 "content_type": envelope.content_type,
                 "content_encoding": envelope.content_encoding,
                 "headers": envelope.headers,
-                "properties": envelope.properties | {"redelivered": True},
+                "properties": envelope.properties,
             },
             envelope.exchange,
             envelope.routing_key,
         )
-        topic, _ = delivery.origin
         publisher = self.cluster.publisher
-        partitions = self.cluster.topics.ensure(topic)
-        publisher.wait(publisher.send(topic, value, key, headers, partitions))
+        outgoing = Outgoing(
+            topic=topic,
+            partitions=self.cluster.topics.ensure(topic, shape),
+            value=value,
+            key=key,
+            headers=[*headers, *more_headers],
+        )
+        publisher.wait(publisher.send(outgoing))
 
     def drain_events(self, connection: "Transport", timeout: float | None = None, **_: Any) -> None:
         """Delivers one message, waiting for it up to `timeout` seconds.
@@ -363,11 +419,25 @@ class Transport(base.Transport):
         topic = self.topic_of(queue)
         if not self.cluster.topics.exists(topic):
             raise QueueNotFound(f"there is no queue {queue!r}: declare it before consuming")
-        if self._group is None:
-            self._group = GroupConsumer(
-                self._properties, self.options, self.inbox, self._on_failure
+        group = self.options.group_id
+        self._member(group).consume(topic, queue)
+        if self.options.durable_delays:
+            self.cluster.topics.ensure(delay_topic(topic), DELAY)
+            self._member(delay_group(group)).consume(delay_topic(topic), queue)
+
+    def _member(self, group_id: str) -> GroupConsumer:
+        """This connection's member of a group; it joins when first asked for."""
+        member = self._members.get(group_id)
+        if member is None:
+            member = self._members[group_id] = GroupConsumer(
+                group_id,
+                self._properties,
+                self.options,
+                self.inbox,
+                self.cluster,
+                self._on_failure,
             )
-        self._group.consume(topic, queue)
+        return member
 
     def _on_failure(self, error: KafkaError) -> None:
         self._failure = error

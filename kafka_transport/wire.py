@@ -19,7 +19,7 @@ from typing import Any, TypedDict, cast
 from confluent_kafka import Message as Record
 from kombu.utils.json import dumps, loads
 
-__all__ = ["Envelope", "PreparedMessage", "decode", "encode"]
+__all__ = ["Envelope", "PreparedMessage", "RecordHeaders", "decode", "encode", "record_headers"]
 
 RecordHeaders = list[tuple[str, str | bytes | None]]
 
@@ -65,6 +65,14 @@ def encode(
     ]
     value = body.encode() if isinstance(body, str) else bytes(body)
     return value, str(key).encode() if key is not None else None, headers
+
+
+def record_headers(record: Record) -> RecordHeaders:
+    """A record's headers, to be sent on."""
+    return [
+        (str(name), bytes(value) if isinstance(value, bytes | bytearray) else value)
+        for name, value in cast("RecordHeaders", record.headers() or [])
+    ]
 
 
 def decode(record: Record) -> Envelope:

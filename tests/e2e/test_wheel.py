@@ -67,7 +67,7 @@ def shop(python: Path, kafka: str, redis_url: str, tmp_path: Path) -> Iterator[s
         "shop/__init__.py": "",
         "shop/main.py": MAIN,
         "shop/worker.py": WORKER.replace("@KAFKA@", kafka).replace("@REDIS@", redis_url),
-        "app/__init__.py": "raise RuntimeError('nobody asked for the shop’s own app')",
+        "app/__init__.py": "raise RuntimeError('nobody asked for the shop for its own app')",
         "tasks/__init__.py": "",
         "tasks/greetings.py": "",
         "config/__init__.py": "",

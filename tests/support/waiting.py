@@ -7,7 +7,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, within: float, what: str, every: float = 0.05) -> T:
+def wait_until(
+    condition: Callable[[], T | None], *, within: float, what: str, every: float = 0.05
+) -> T:
     """The first true value of `condition`; fails naming `what` once `within` seconds are over."""
     deadline = time.monotonic() + within
     while True:

@@ -2,12 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_transport.acks import (
-    METADATA_BYTES,
-    PartitionAcks,
-    decode_metadata,
-    encode_metadata,
-)
+from kafka_transport.acks import PartitionAcks
+from kafka_transport.commit_metadata import METADATA_BYTES, decode_metadata, encode_metadata
 
 
 def assigned(offset: int | None = None, metadata: str = "") -> PartitionAcks:
@@ -26,7 +22,7 @@ def test_only_the_contiguous_prefix_is_committed() -> None:
     commit = acks.to_commit()
     assert commit is not None
     assert commit.offset == 2
-    assert decode_metadata(2, commit.metadata) == {3}
+    assert decode_metadata(2, commit.metadata) == ({3}, {})
 
 
 def test_gaps_between_offsets_are_nothing_to_wait_for() -> None:
@@ -134,24 +130,48 @@ def test_how_far_a_partition_runs_ahead_of_its_oldest_message() -> None:
     assert acks.ahead == 0
 
 
-@given(st.integers(0, 2**40), st.sets(st.integers(0, 20_500)))
-def test_metadata_reads_back(position: int, beyond: set[int]) -> None:
-    done = {position + offset for offset in beyond}
-    text = encode_metadata(position, done)
-    assert decode_metadata(position, text) == done
+@given(
+    st.integers(0, 2**40),
+    st.sets(st.integers(0, 20_500)),
+    st.dictionaries(st.integers(0, 20_500), st.integers(1, 300), max_size=200),
+)
+def test_metadata_reads_back(position: int, done: set[int], begun: dict[int, int]) -> None:
+    done = {position + offset for offset in done}
+    begun = {position + offset: n for offset, n in begun.items()}
+    text = encode_metadata(position, done, begun)
     assert len(text) <= METADATA_BYTES
+    assert decode_metadata(position, text) in [(done, begun), (done, {})]
 
 
 @given(st.sets(st.integers(0, 10**7), max_size=3000))
 def test_metadata_never_exceeds_what_a_broker_takes(done: set[int]) -> None:
-    text = encode_metadata(0, done)
+    text = encode_metadata(0, done, dict.fromkeys(range(0, 5000, 3), 2))
     assert len(text) <= METADATA_BYTES
-    assert decode_metadata(0, text) <= done
+    assert decode_metadata(0, text)[0] <= done
 
 
-@pytest.mark.parametrize("text", ["", "x", "k1:", "k1:!!!", "k1:AAAA", "k2:eJw="])
+@pytest.mark.parametrize(
+    "text", ["", "x", "k2:", "k2:!!!", "k2:AAAA", "k1:eJw=", "k2:eJxjAAAAAQAB"]
+)
 def test_what_another_program_wrote_counts_as_nothing(text: str) -> None:
-    assert decode_metadata(5, text) == set()
+    assert decode_metadata(5, text) == (set(), {})
+
+
+def test_how_often_a_message_was_delivered_survives_a_crash() -> None:
+    acks = assigned(None)
+    for offset in range(3):
+        acks.receive(offset, 0)
+    acks.begin(0)
+    acks.begin(1)
+    acks.ack(0)
+    commit = acks.to_commit()
+    assert commit is not None
+    again = assigned(*commit)
+    assert again.receive(1, 0)
+    assert again.deliveries(1) == 1
+    again.begin(1)
+    assert again.deliveries(1) == 2
+    assert again.deliveries(2) == 0
 
 
 Life = tuple[list[int], bool]
@@ -192,7 +212,7 @@ def test_nothing_is_lost_and_nothing_committed_runs_again(
         commit = acks.to_commit()
         if commit is not None:
             assert all(o in finished for o in offsets if o < commit.offset)
-            assert decode_metadata(*commit) <= finished
+            assert decode_metadata(*commit)[0] <= finished
             if not commit_lost:
                 acks.committed(commit)
                 stored = (commit.offset, commit.metadata)
