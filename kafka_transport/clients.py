@@ -10,12 +10,15 @@ import os
 import re
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import confluent_kafka
 from confluent_kafka import admin
 
 from kafka_transport.config import client_logger
+from kafka_transport.errors import InvalidOption
 
 #: Seconds for which a line that librdkafka repeats (a broker that is down) is not written again.
 REPEAT_SECONDS: Final = 30.0
@@ -54,25 +57,44 @@ class _Once(logging.Filter):
 client_logger.addFilter(_Once())
 
 
+@contextmanager
+def _named_properties() -> Iterator[None]:
+    """Turns librdkafka's refusal of a property into an error that says where it was given."""
+    try:
+        yield
+    except confluent_kafka.KafkaException as error:
+        raise InvalidOption(
+            f"{error.args[0].str()}: see kafka_common_config, kafka_producer_config and "
+            "kafka_consumer_config in broker_transport_options"
+        ) from error
+
+
 class Producer(confluent_kafka.Producer):
-    """A producer of this process."""
+    """A producer of this process.
+
+    Raises:
+        InvalidOption: librdkafka knows no such property, or not with that value.
+    """
 
     def __init__(self, properties: dict[str, Any]) -> None:
-        super().__init__(properties, logger=client_logger)
+        with _named_properties():
+            super().__init__(properties, logger=client_logger)
         _clients.add(self)
 
 
 class Consumer(confluent_kafka.Consumer):
-    """A consumer of this process."""
+    """A consumer of this process; raises like `Producer`."""
 
     def __init__(self, properties: dict[str, Any]) -> None:
-        super().__init__(properties, logger=client_logger)
+        with _named_properties():
+            super().__init__(properties, logger=client_logger)
         _clients.add(self)
 
 
 class AdminClient(admin.AdminClient):
-    """An admin client of this process."""
+    """An admin client of this process; raises like `Producer`."""
 
     def __init__(self, properties: dict[str, Any]) -> None:
-        super().__init__(properties, logger=client_logger)
+        with _named_properties():
+            super().__init__(properties, logger=client_logger)
         _clients.add(self)

@@ -149,3 +149,27 @@ def test_the_project_of_the_readme_is_ten_lines_and_runs(
             check=True,
         )
     assert done.stdout.strip() == "5"
+
+
+def test_a_queue_can_be_added_and_cancelled_while_the_worker_runs(
+    project: Path, app: Celery
+) -> None:
+    with Worker(project, "project", "-P", "threads", "-c", "2"):
+        waiting = app.send_task("project.add", (1, 2), queue="other")
+        assert "ok" in str(app.control.add_consumer("other", reply=True, timeout=3))
+        assert waiting.get(timeout=20) == 3
+        assert "no longer" in str(app.control.cancel_consumer("other", reply=True, timeout=3))
+        left = app.send_task("project.add", (3, 4), queue="other")
+        assert add(app, 5, 6).get(timeout=20) == 11
+        assert not left.ready()
+        app.control.add_consumer("other", reply=True, timeout=3)
+        assert left.get(timeout=20) == 7
+
+
+def test_countdown_retry_and_purge_work_as_with_any_broker(project: Path, app: Celery) -> None:
+    soon = app.send_task("project.add", (1, 1), countdown=3)
+    for _ in range(5):
+        app.send_task("project.add", (0, 0), queue="never")
+    assert "5 messages" in celery(project, "project", "purge", "-f", "-Q", "never")
+    with Worker(project, "project", "-P", "prefork", "-c", "1"):
+        assert soon.get(timeout=20) == 2

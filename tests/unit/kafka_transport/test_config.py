@@ -2,6 +2,7 @@ import pytest
 from kombu import Connection
 
 import kafka_transport
+from kafka_transport.clients import AdminClient, Consumer, Producer
 from kafka_transport.config import (
     Options,
     bootstrap_servers,
@@ -89,3 +90,9 @@ def test_every_exchange_has_a_legal_topic() -> None:
     assert exchange_topic("celeryev") == "celeryev.exchange"
     assert exchange_topic("") == "default.exchange"
     assert exchange_topic("a b") == "a-20-b.exchange"
+
+
+@pytest.mark.parametrize("kind", [Producer, Consumer, AdminClient])
+def test_a_property_that_librdkafka_does_not_know_is_named(kind: type[Producer]) -> None:
+    with pytest.raises(kafka_transport.InvalidOption, match=r"no\.such\.property"):
+        kind({"bootstrap.servers": "a", "group.id": "g", "no.such.property": 1})
