@@ -5,6 +5,7 @@ In Redis, each key with the task's id behind it:
     respond_async:request:    whose it is and what was asked, sealed
     respond_async:withdrawn:  its client was told 503: if the broker has it after all, drop it
     respond_async:deliveries: how often a worker has begun it
+    respond_async:running:    which process runs it (see `leases`)
     respond_async:notified:   its result is stored and its owner was told
 """
 

@@ -56,8 +56,8 @@ class ReplayTask(Task[Any, Any]):
 def replay(task: ReplayTask, request: object) -> StoredAnswer:
     """Replays one captured request and returns its answer, sealed.
 
-    Runs the endpoint at most once for each delivery, and not at all if an earlier delivery stored
-    its result, or if the client was told 503.
+    Runs the endpoint at most once for each delivery, never beside another delivery's run, and not
+    at all if an earlier delivery stored its result, or if the client was told 503.
 
     Args:
         task: The running task.
@@ -77,6 +77,8 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
     running: Any = task.request
     running.captured = captured
     try:
+        # Given back once the result is stored, by `Worker`.
+        task.worker.leases.take(task_id)
         return _result(task.worker, task, captured, body)
     except (redis.RedisError, BackendError, AppStartError) as error:
         # Not a failure of the request: it goes back, and comes again when things are better.

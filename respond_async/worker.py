@@ -12,6 +12,7 @@ from respond_async.celery_face import TASK_NAME
 from respond_async.claims import WorkerClaims
 from respond_async.completion import Completion
 from respond_async.connections import worker_redis
+from respond_async.leases import Leases
 from respond_async.lifetime import Lifetime
 from respond_async.replay_thread import ReplayThread
 from respond_async.sealing import Sealer
@@ -41,6 +42,7 @@ class Worker:
         connection = worker_redis(settings)
         self.records = WorkerRecords(settings, connection)
         self.claims = WorkerClaims(settings, connection)
+        self.leases = Leases(connection)
         self.completion = Completion(connection, self.records, self.claims)
         self._celery = celery
 
@@ -57,6 +59,7 @@ class Worker:
         connect(signals.task_success, self._on_end)
         connect(signals.task_failure, self._on_end)
         connect(signals.task_revoked, self._on_revoked)
+        connect(signals.task_postrun, self._on_left)
         if self.settings.worker_lifetime_seconds > 0:
             lifetime = Lifetime(
                 self.settings.worker_lifetime_seconds, self.settings.worker_lifetime_jitter_seconds
@@ -116,6 +119,11 @@ class Worker:
             task_id = str(kwargs.get("task_id") or sender.request.id)
             # Not there where the worker's main process speaks for a process that was lost.
             self.completion.notify(task_id, getattr(sender.request, "captured", None))
+
+    def _on_left(self, sender: Any, task_id: str, **_: Any) -> None:
+        # After the result is stored: Celery's tracer sends this last.
+        if self._is_ours(sender):
+            self.leases.give_back(task_id)
 
     def _on_revoked(self, sender: Any, request: Any, **_: Any) -> None:
         if self._is_ours(sender):

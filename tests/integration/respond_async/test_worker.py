@@ -120,6 +120,26 @@ def _kinds(events: list[dict[str, Any]]) -> set[str]:
     return {event["type"] for event in events}
 
 
+def test_a_request_delivered_again_while_it_runs_is_not_run_beside_itself(
+    shop: Shop, env: dict[str, str], tmp_path: Path, store: "redis.Redis"
+) -> None:
+    """Its partition moved to another worker, or its visibility timeout ran out."""
+    task_id = shop.accepted("GET", "/sleep?seconds=1.5&name=once")
+    (message,) = store.lrange("async_requests", 0, -1)
+    with listening(store, OWNER) as heard, ShopWorker(tmp_path, env) as worker:
+        wait_until(lambda: worker.marked("begin-once"), within=10, what="the first run")
+        again = json.loads(message)
+        again["properties"]["delivery_tag"] = "another-delivery"
+        store.lpush("async_requests", json.dumps(again))
+        wait_until(
+            lambda: worker.output().count(f"{task_id}] succeeded") == 2, within=15, what="2nd run"
+        )
+        assert shop.result(task_id)["response"] == "once"
+        assert len(worker.marked("begin-once")) == 1
+        assert heard() == [task_id]
+        assert not store.exists(f"respond_async:running:{task_id}")
+
+
 def test_a_request_delivered_again_after_its_result_runs_once(
     shop: Shop, env: dict[str, str], tmp_path: Path, store: "redis.Redis"
 ) -> None:
