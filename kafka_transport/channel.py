@@ -14,7 +14,8 @@ from kafka_transport.bindings import Binding
 from kafka_transport.delays import due_time
 from kafka_transport.errors import QueueNotFound
 from kafka_transport.inbox import Delivery
-from kafka_transport.publisher import Outgoing, log_failure
+from kafka_transport.publisher import Destination, Outgoing, log_failure
+from kafka_transport.topics import EXCHANGE
 from kafka_transport.wire import PreparedMessage, encode
 
 if TYPE_CHECKING:
@@ -93,14 +94,14 @@ class Channel(base.StdChannel):
         if passive:
             if transport.is_transient(queue):
                 count = transport.inbox.waiting_in(queue)
-            elif transport.cluster.topics.exists(transport.topic_of(queue)):
-                count = transport.count(queue)
+            elif transport.durable.exists(queue):
+                count = transport.durable.count(queue)
             else:
                 raise QueueNotFound(f"there is no queue {queue!r}: declare it first")
         elif auto_delete or exclusive or not durable:
             transport.declare_transient(queue, auto_delete=auto_delete or exclusive)
         else:
-            transport.cluster.topics.ensure(transport.topic_of(queue))
+            transport.durable.declare(queue)
         return queue_declare_ok_t(queue, count, 0)
 
     def queue_bind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:
@@ -126,7 +127,7 @@ class Channel(base.StdChannel):
         transport = self._transport
         if transport.is_transient(queue):
             return transport.inbox.discard(lambda delivery: delivery.queue == queue)
-        return transport.purge(queue)
+        return transport.durable.purge(queue)
 
     def after_reply_message_received(self, queue: str) -> None:
         """A reply queue has served its purpose."""
@@ -176,8 +177,12 @@ class Channel(base.StdChannel):
         due = due_time(message["headers"]) if transport.options.durable_delays else None
         confirmations = []
         for topic, durable in transport.route(exchange or "", routing_key or ""):
-            place = transport.place_for(topic, due if durable else None, durable=durable)
-            confirmation = publisher.send(Outgoing(value=value, key=key, headers=headers, **place))
+            to = (
+                transport.durable.destination(topic, due)
+                if durable
+                else Destination(topic, transport.cluster.topics.ensure(topic, EXCHANGE))
+            )
+            confirmation = publisher.send(Outgoing(to, value, headers, key))
             if durable and transport.options.confirm_publish:
                 confirmations.append(confirmation)
             else:
@@ -292,7 +297,7 @@ class Channel(base.StdChannel):
         if delivery is not None and requeue:
             self._transport.requeue(delivery)
         elif delivery is not None:
-            self._transport.bury(delivery, "rejected by its consumer")
+            self._transport.durable.bury(delivery, "rejected by its consumer")
         self.basic_ack(delivery_tag)
 
     def basic_recover(self, requeue: bool = True) -> None:  # noqa: FBT001, FBT002

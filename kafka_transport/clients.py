@@ -37,6 +37,10 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
+#: What differs between two lines that say the same: client, thread, and how long it took.
+_CHANGING: Final = re.compile(r"^.*(?=Connect to )|\[.*?\]|\(after .*?\)")
+
+
 class _Once(logging.Filter):
     """Every client tries a dead broker several times a second and says so each time."""
 
@@ -45,7 +49,7 @@ class _Once(logging.Filter):
         self._last: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = re.sub(r"\[.*?\]|\(after .*?\)|/bootstrap|/\d+", "", record.getMessage())
+        text = _CHANGING.sub("", record.getMessage())
         now = time.monotonic()
         if now - self._last.get(text, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False

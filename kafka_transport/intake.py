@@ -14,7 +14,7 @@ from kafka_transport.delays import Waiting, delay_topic, due_time, level_for
 from kafka_transport.forwarding import Forwarder
 from kafka_transport.inbox import Delivery
 from kafka_transport.partitions import Partitions, Place
-from kafka_transport.publisher import Outgoing
+from kafka_transport.publisher import Destination, Outgoing
 from kafka_transport.topics import DEAD, DELAY, dead_letter_topic
 from kafka_transport.wire import RecordHeaders, decode, record_headers
 
@@ -93,14 +93,8 @@ class Intake:
             due = now
         level = level_for(due - now, self._topics.ensure(topic, DELAY))
         onward = target if level is None else topic
-        return Outgoing(
-            topic=onward,
-            partitions=self._topics.ensure(onward),
-            partition=level,
-            value=record.value() or b"",
-            key=_key(record),
-            headers=record_headers(record),
-        )
+        to = Destination(onward, self._topics.ensure(onward), level)
+        return Outgoing(to, record.value() or b"", record_headers(record), _key(record))
 
     def _bury(self, record: Record, reason: str) -> None:
         place, offset = _whence(record)
@@ -114,11 +108,10 @@ class Intake:
             place,
             offset,
             lambda: Outgoing(
-                topic=topic,
-                partitions=self._topics.ensure(topic, DEAD),
-                value=record.value() or b"",
-                key=_key(record),
-                headers=headers,
+                Destination(topic, self._topics.ensure(topic, DEAD)),
+                record.value() or b"",
+                headers,
+                _key(record),
             ),
         )
 

@@ -8,8 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as Record
@@ -19,7 +18,7 @@ from kafka_transport.config import Options, for_producer
 from kafka_transport.errors import KafkaTransportError, PublishFailed, publish_error
 from kafka_transport.wire import RecordHeaders
 
-__all__ = ["Outgoing", "Publisher", "log_failure"]
+__all__ = ["Destination", "Outgoing", "Publisher", "log_failure"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +29,24 @@ POLL_SECONDS: Final = 0.5
 GRACE_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """A record to be sent."""
+class Destination(NamedTuple):
+    """Where a record goes."""
 
     topic: str
     #: How many partitions the topic has. A record without key or partition goes to each in turn,
     #: so that workers get even shares.
     partitions: int
+    #: Which one, if it matters.
+    partition: int | None = None
+
+
+class Outgoing(NamedTuple):
+    """A record to be sent."""
+
+    to: Destination
     value: bytes
     headers: RecordHeaders
     key: bytes | None = None
-    partition: int | None = None
 
 
 class Publisher:
@@ -84,7 +89,7 @@ class Publisher:
             else:
                 confirmation.set_exception(publish_error(error, topic))
 
-        topic = record.topic
+        topic = record.to.topic
         kwargs = self._place(record)
         deadline = time.monotonic() + self._timeout
         while True:
@@ -108,10 +113,10 @@ class Publisher:
         place: dict[str, Any] = {}
         if record.key is not None:
             place["key"] = record.key
-        if record.partition is not None:
-            place["partition"] = record.partition
+        if record.to.partition is not None:
+            place["partition"] = record.to.partition
         elif record.key is None:
-            place["partition"] = next(self._turns[record.topic]) % record.partitions
+            place["partition"] = next(self._turns[record.to.topic]) % record.to.partitions
         return place
 
     def wait(self, confirmation: Future[None], timeout: float | None = None) -> None:

@@ -23,24 +23,15 @@ from kafka_transport.config import (
     hide_password,
 )
 from kafka_transport.consumer import GroupConsumer
-from kafka_transport.delays import SHORTEST_SECONDS, delay_group, delay_topic, level_for
-from kafka_transport.errors import BrokerUnavailable, InvalidName, PublishFailed, QueueNotFound
+from kafka_transport.durable import DurableQueues
+from kafka_transport.errors import BrokerUnavailable, PublishFailed, QueueNotFound
 from kafka_transport.inbox import Delivery, Inbox
-from kafka_transport.intake import death_headers
-from kafka_transport.publisher import Outgoing
 from kafka_transport.tail import Tail
 from kafka_transport.topics import (
-    DEAD,
-    DELAY,
     EXCHANGE,
-    QUEUE,
-    Shape,
-    dead_letter_topic,
     exchange_topic,
-    queue_topic,
 )
 from kafka_transport.transient import TransientQueues
-from kafka_transport.wire import RecordHeaders, encode
 
 __all__ = ["Transport"]
 
@@ -99,6 +90,7 @@ class Transport(base.Transport):
         )
         self.cluster: Cluster = cluster_for(self._properties, self.options)
         self.cluster.topics.check(client.connect_timeout or 5.0)
+        self.durable = DurableQueues(self.cluster, self.options)
         self.inbox = Inbox()
         self._transient = TransientQueues(self.cluster.bindings)
         self._members: dict[str, GroupConsumer] = {}
@@ -154,10 +146,6 @@ class Transport(base.Transport):
 
     # Queues and routes.
 
-    def topic_of(self, queue: str) -> str:
-        """The topic of a durable queue."""
-        return queue_topic(queue, self.options.topic_prefix)
-
     def is_transient(self, queue: str) -> bool:
         """Whether the queue was declared as transient on this connection."""
         return queue in self._transient
@@ -194,28 +182,10 @@ class Transport(base.Transport):
                 self.inbox.discard(lambda delivery: delivery.queue == queue)
                 self._leave_unheard()
             return waiting
-        waiting = self.count(queue)
+        waiting = self.durable.count(queue)
         if not (if_empty and waiting):
-            self.cluster.bindings.delete_queue(queue)
-            for topic, _ in self._topics_with_messages(queue):
-                self.cluster.topics.delete(topic)
+            self.durable.delete(queue)
         return waiting
-
-    def count(self, queue: str) -> int:
-        """Messages of a durable queue that are not done, those that are not due among them."""
-        topics = self.cluster.topics
-        return sum(topics.lag(*place) for place in self._topics_with_messages(queue))
-
-    def purge(self, queue: str) -> int:
-        """Deletes the messages of a durable queue; how many they were."""
-        topics = self.cluster.topics
-        return sum(topics.purge(*place) for place in self._topics_with_messages(queue))
-
-    def _topics_with_messages(self, queue: str) -> list[tuple[str, str]]:
-        """The topics of a durable queue that are there, each with the group that reads it."""
-        topic, group = self.topic_of(queue), self.options.group_id
-        both = ((topic, group), (delay_topic(topic), delay_group(group)))
-        return [(t, g) for t, g in both if self.cluster.topics.exists(t)]
 
     def route(self, exchange: str, routing_key: str) -> list[tuple[str, bool]]:
         """The topics that a message goes to, each with whether it is a durable queue's.
@@ -225,32 +195,14 @@ class Transport(base.Transport):
         """
         prefix = self.options.topic_prefix
         if not exchange:
-            topic = self._durable_topic(routing_key)
-            return [(topic, True)] if topic else [(exchange_topic("", prefix), False)]
-        bindings = self.cluster.bindings
-        routes = [(self.topic_of(queue), True) for queue in bindings.queues(exchange, routing_key)]
+            if routing_key not in self._transient and self.durable.exists(routing_key):
+                return [(self.durable.topic_of(routing_key), True)]
+            return [(exchange_topic("", prefix), False)]
+        bindings, topic_of = self.cluster.bindings, self.durable.topic_of
+        routes = [(topic_of(queue), True) for queue in bindings.queues(exchange, routing_key)]
         if not routes or bindings.kind(exchange) != "direct":
             routes.append((exchange_topic(exchange, prefix), False))
         return routes
-
-    def place_for(self, topic: str, due: float | None, *, durable: bool) -> dict[str, Any]:
-        """Topic, its number of partitions, and the partition if it matters which one."""
-        topics = self.cluster.topics
-        if due is not None and due - time.time() >= SHORTEST_SECONDS:
-            topic = delay_topic(topic)
-            partitions = topics.ensure(topic, DELAY)
-            level = level_for(due - time.time(), partitions)
-            return {"topic": topic, "partitions": partitions, "partition": level or 0}
-        return {"topic": topic, "partitions": topics.ensure(topic, QUEUE if durable else EXCHANGE)}
-
-    def _durable_topic(self, queue: str) -> str | None:
-        if queue in self._transient:
-            return None
-        try:
-            topic = self.topic_of(queue)
-        except InvalidName:
-            return None
-        return topic if self.cluster.topics.exists(topic) else None
 
     def _follow(self, exchange: str) -> None:
         topic = exchange_topic(exchange, self.options.topic_prefix)
@@ -307,7 +259,7 @@ class Transport(base.Transport):
             delivery = self.inbox.take(queue)
             if delivery is not None or time.monotonic() > deadline:
                 return delivery
-            if queue in self._transient or not self.count(queue):
+            if queue in self._transient or not self.durable.count(queue):
                 return None
             self._wait(0.1)
 
@@ -320,43 +272,11 @@ class Transport(base.Transport):
                 delivery.drop()
 
     def requeue(self, delivery: Delivery) -> None:
-        """Puts a message at the end of its queue; returns once the broker has it."""
+        """Puts a message at the end of its queue; returns once it is there."""
         if delivery.origin is None:
             self.inbox.put([delivery], control=True)
-            return
-        delivery.envelope.properties["delivery_count"] = delivery.deliveries
-        self._send_on(delivery, delivery.origin[0], QUEUE, [])
-
-    def bury(self, delivery: Delivery, reason: str) -> None:
-        """Moves a message to its queue's dead letters; returns once the broker has it."""
-        if delivery.origin is not None and self.options.dead_letters:
-            topic = dead_letter_topic(delivery.origin[0])
-            self._send_on(delivery, topic, DEAD, death_headers(delivery.origin, None, reason))
-
-    def _send_on(
-        self, delivery: Delivery, topic: str, shape: Shape, more_headers: RecordHeaders
-    ) -> None:
-        envelope = delivery.envelope
-        value, key, headers = encode(
-            {
-                "body": envelope.body,
-                "content_type": envelope.content_type,
-                "content_encoding": envelope.content_encoding,
-                "headers": envelope.headers,
-                "properties": envelope.properties,
-            },
-            envelope.exchange,
-            envelope.routing_key,
-        )
-        publisher = self.cluster.publisher
-        outgoing = Outgoing(
-            topic=topic,
-            partitions=self.cluster.topics.ensure(topic, shape),
-            value=value,
-            key=key,
-            headers=[*headers, *more_headers],
-        )
-        publisher.wait(publisher.send(outgoing))
+        else:
+            self.durable.requeue(delivery)
 
     def drain_events(self, connection: "Transport", timeout: float | None = None, **_: Any) -> None:
         """Delivers one message, waiting for it up to `timeout` seconds.
@@ -416,14 +336,10 @@ class Transport(base.Transport):
             self.inbox.hush()
 
     def _consume(self, queue: str) -> None:
-        topic = self.topic_of(queue)
-        if not self.cluster.topics.exists(topic):
+        if not self.durable.exists(queue):
             raise QueueNotFound(f"there is no queue {queue!r}: declare it before consuming")
-        group = self.options.group_id
-        self._member(group).consume(topic, queue)
-        if self.options.durable_delays:
-            self.cluster.topics.ensure(delay_topic(topic), DELAY)
-            self._member(delay_group(group)).consume(delay_topic(topic), queue)
+        for topic, group_id in self.durable.read_by(queue):
+            self._member(group_id).consume(topic, queue)
 
     def _member(self, group_id: str) -> GroupConsumer:
         """This connection's member of a group; it joins when first asked for."""
