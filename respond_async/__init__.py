@@ -16,19 +16,23 @@ celery = Celery("shop", broker="kafka://localhost:9092", backend="redis://localh
 AsyncRequests.worker(celery, app="shop.main:app")
 """
 
-from respond_async.async_requests import AsyncRequests
-from respond_async.capture import require_async
-from respond_async.errors import (
-    AppStartError,
-    BodyLostError,
-    ConfigurationError,
-    EnvelopeError,
-    RespondAsyncError,
-)
-from respond_async.identity import Identity, current_identity, optional_identity
-from respond_async.problems import Problem
-from respond_async.scope import ReplayInfo, replay_info
-from respond_async.settings import Settings, settings_table
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from respond_async.async_requests import AsyncRequests
+    from respond_async.capture import require_async
+    from respond_async.errors import (
+        AppStartError,
+        BodyLostError,
+        ConfigurationError,
+        EnvelopeError,
+        RespondAsyncError,
+    )
+    from respond_async.identity import Identity, current_identity, optional_identity
+    from respond_async.problems import Problem
+    from respond_async.scope import ReplayInfo, replay_info
+    from respond_async.settings import Settings, settings_table
 
 __all__ = [
     "AppStartError",
@@ -47,3 +51,27 @@ __all__ = [
     "require_async",
     "settings_table",
 ]
+
+_MODULES: Final = {
+    "async_requests": ("AsyncRequests",),
+    "capture": ("require_async",),
+    "errors": (
+        "AppStartError",
+        "BodyLostError",
+        "ConfigurationError",
+        "EnvelopeError",
+        "RespondAsyncError",
+    ),
+    "identity": ("Identity", "current_identity", "optional_identity"),
+    "problems": ("Problem",),
+    "scope": ("ReplayInfo", "replay_info"),
+    "settings": ("Settings", "settings_table"),
+}
+_HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    # A Celery project that uses respond_async.pool alone needs no FastAPI for it.
+    if name in _HOMES:
+        return getattr(import_module(f"respond_async.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

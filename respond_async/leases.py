@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 #: A worker that was lost keeps others waiting so long.
 LEASE_SECONDS: Final = 10.0
 _RENEW_SECONDS: Final = 3.0
-_ASK_SECONDS: Final = 0.5
 
 # Only who holds a lease may renew or end it. KEYS[1]: the lease, ARGV[1]: the holder.
 _RENEW: Final = """
@@ -47,28 +46,25 @@ class Leases:
         self._pid = 0
         self._any_held = Event()
 
-    def take(self, task_id: str) -> None:
-        """Returns once this process alone runs the request.
+    def take(self, task_id: str) -> bool:
+        """Whether this process alone runs the request now; if not, ask again a little later.
 
         Raises:
             redis.RedisError: Redis did not answer.
         """
+        key = _key(task_id)
         holder = f"{_place()}|{os.getpid()}|{uuid.uuid4()}"
-        waits = False
-        while not self._redis.set(_key(task_id), holder, nx=True, px=int(LEASE_SECONDS * 1000)):
-            other = self._redis.get(_key(task_id))
+        if not self._redis.set(key, holder, nx=True, px=int(LEASE_SECONDS * 1000)):
+            other = self._redis.get(key)
             if isinstance(other, bytes) and _is_dead(other.decode("utf-8", "replace")):
-                self._redis.eval(_END, 1, _key(task_id), other)
-                continue
-            if not waits:
-                waits = True
-                logger.info("%s runs elsewhere: waiting for its result", task_id)
-            sleep(_ASK_SECONDS)
+                self._redis.eval(_END, 1, key, other)
+            return False
         with self._lock:
             if self._pid != os.getpid():
                 self._start()
             self._held[task_id] = holder
             self._any_held.set()
+        return True
 
     def give_back(self, task_id: str) -> None:
         """The request's result is stored, or it does not run; never raises."""

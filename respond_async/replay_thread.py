@@ -1,4 +1,4 @@
-"""The ASGI app in a thread of its own, for workers whose tasks are plain functions."""
+"""The ASGI app for tasks that are plain functions: on the asyncio pool's loop, or in a thread."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from typing import Final
 
 from respond_async.answer import Answer
 from respond_async.envelope import CapturedRequest
+from respond_async.pool import await_, before_stop, running_loop
 from respond_async.replay import ReplayApp
 from respond_async.settings import Settings
 
@@ -18,7 +19,7 @@ _STOP_MARGIN_SECONDS: Final = 5.0
 
 
 class ReplayThread:
-    """One event loop in one thread per process, shared by every task that runs in the process.
+    """One app and one event loop per process, shared by every task that runs in the process.
 
     Started at first use, never before a fork: a thread does not survive one. A process that was
     forked after that starts its own.
@@ -47,14 +48,7 @@ class ReplayThread:
         Raises:
             AppStartError: The app cannot be started.
         """
-        running = self._started()
-        app = running.app.result()
-        future = asyncio.run_coroutine_threadsafe(app.replay(request, body), running.loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return self._started().replay(request, body)
 
     def stop(self) -> None:
         """Ends the app's lifespan and the thread; does nothing where it does not run."""
@@ -71,25 +65,52 @@ class ReplayThread:
 
 
 class _Running:
+    """The app on an event loop: the asyncio pool's, or one in a thread of its own."""
+
     def __init__(self, app: ReplayApp) -> None:
         self._pid = os.getpid()
         self._stopping = asyncio.Event()
-        self.loop = asyncio.new_event_loop()
         self.app: Future[ReplayApp] = Future()
-        self._thread = Thread(
-            target=self._run, args=(app,), name="respond_async.replay", daemon=True
-        )
-        self._thread.start()
+        self._thread: Thread | None = None
+        loop = running_loop()
+        if loop is not None:
+            self.loop = loop
+            serving = asyncio.run_coroutine_threadsafe(self._serve(app), loop)
+            before_stop(lambda: self._end_on_pool(serving))
+        else:
+            self.loop = asyncio.new_event_loop()
+            self._thread = Thread(
+                target=self._run, args=(app,), name="respond_async.replay", daemon=True
+            )
+            self._thread.start()
 
     def is_lost(self) -> bool:
         """Whether the app could not be started, or runs in the process this one was forked from."""
         return self._pid != os.getpid() or (self.app.done() and self.app.exception() is not None)
 
+    def replay(self, request: CapturedRequest, body: bytes) -> Answer:
+        if self._thread is None:
+            return await_(self._replay(request, body))
+        future = asyncio.run_coroutine_threadsafe(self._replay(request, body), self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
     def stop(self, timeout_seconds: float) -> None:
+        """Ends what has a thread of its own; the pool's loop ends what runs on it."""
+        if self._thread is None:
+            return
         self.loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(timeout_seconds)
         if self._thread.is_alive():
             logger.error("the app's event loop did not end within %g s", timeout_seconds)
+
+    async def _replay(self, request: CapturedRequest, body: bytes) -> Answer:
+        # Shielded: a replay that is cancelled must not cancel the start of the app.
+        app = await asyncio.shield(asyncio.wrap_future(self.app))
+        return await app.replay(request, body)
 
     def _run(self, app: ReplayApp) -> None:
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
@@ -107,3 +128,7 @@ class _Running:
         self.app.set_result(app)
         await self._stopping.wait()
         await app.stop()
+
+    async def _end_on_pool(self, serving: "Future[None]") -> None:
+        self._stopping.set()
+        await asyncio.wrap_future(serving)

@@ -69,11 +69,11 @@ class Settings(HubSettings):
         default=[], description="Modules with further Celery tasks, comma-separated."
     )
     worker_pool: str = Field(
-        default="threads",
-        description="Celery pool: threads, prefork, solo, or the dotted path of a class.",
+        default="respond_async.pool:AsyncioPool",
+        description="Celery pool: a class, as module:class, or threads, processes (prefork), solo.",
     )
     worker_concurrency: int = Field(
-        default=32, gt=0, description="Requests that one worker replays at the same time."
+        default=250, gt=0, description="Requests that one worker replays at the same time."
     )
     worker_lifetime_seconds: float = Field(
         default=0.0,

@@ -1,5 +1,6 @@
 """The Celery task that replays a captured request."""
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from celery.worker.request import Request
 from respond_async.answer import Answer, StoredAnswer
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import AppStartError, EnvelopeError, RespondAsyncError
+from respond_async.pool import await_, in_thread, running_loop
 
 if TYPE_CHECKING:
     from respond_async.worker import Worker
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REDELIVER_PAUSE_SECONDS: Final = 1.0
+_LEASE_PAUSE_SECONDS: Final = 0.5
 
 
 class ReplayRequest(Request):
@@ -46,6 +49,9 @@ class ReplayTask(Task[Any, Any]):
     reject_on_worker_lost = True
     ignore_result = False
     serializer = "json"
+    #: In the asyncio pool it runs on the event loop: what waits there is awaited, and what blocks
+    #: goes through `in_thread`. Other pools run it as any function.
+    on_loop = True
     #: What is expected to go wrong is logged as one line.
     throws = (RespondAsyncError,)
     abstract = True
@@ -77,14 +83,29 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
     running: Any = task.request
     running.captured = captured
     try:
-        # Given back once the result is stored, by `Worker`.
-        task.worker.leases.take(task_id)
+        _wait_for_lease(task.worker, task_id)
         return _result(task.worker, task, captured, body)
     except (redis.RedisError, BackendError, AppStartError) as error:
         # Not a failure of the request: it goes back, and comes again when things are better.
         logger.warning("%s [%s] is delivered again: %s", captured, task_id, error)
-        time.sleep(_REDELIVER_PAUSE_SECONDS)
+        _pause(_REDELIVER_PAUSE_SECONDS)
         raise Reject(str(error), requeue=True) from None
+
+
+def _wait_for_lease(worker: "Worker", task_id: str) -> None:
+    """Returns once nobody else runs the request. `Worker` gives the lease back after the result."""
+    if in_thread(worker.leases.take, task_id):
+        return
+    logger.info("%s runs elsewhere: waiting for its result", task_id)
+    while not in_thread(worker.leases.take, task_id):
+        _pause(_LEASE_PAUSE_SECONDS)
+
+
+def _pause(seconds: float) -> None:
+    if running_loop() is None:
+        time.sleep(seconds)
+    else:
+        await_(asyncio.sleep(seconds))
 
 
 def _result(
@@ -97,9 +118,9 @@ def _result(
         # follows a result follows.
         return StoredAnswer(meta["result"])
     if meta["status"] in states.READY_STATES:
-        worker.completion.notify(task_id)
+        in_thread(worker.completion.notify, task_id)
         raise Ignore
-    delivery = worker.records.begin(captured)
+    delivery = in_thread(worker.records.begin, captured)
     if delivery.withdrawn:
         raise Ignore
     answer = _answer(worker, captured, body, delivery.number)
@@ -113,5 +134,5 @@ def _answer(worker: "Worker", captured: CapturedRequest, body: bytes, delivery: 
         detail = f"The request was begun {most} times and no worker could finish it."
         return Answer.problem(500, detail, captured.raw_path)
     if captured.claim is not None:
-        body = worker.claims.fetch(captured.task_id, captured.claim)
+        body = in_thread(worker.claims.fetch, captured.task_id, captured.claim)
     return worker.app.replay(captured, body)

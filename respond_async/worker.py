@@ -14,6 +14,7 @@ from respond_async.completion import Completion
 from respond_async.connections import worker_redis
 from respond_async.leases import Leases
 from respond_async.lifetime import Lifetime
+from respond_async.pool import in_thread
 from respond_async.replay_thread import ReplayThread
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
@@ -118,12 +119,13 @@ class Worker:
         if self._is_ours(sender):
             task_id = str(kwargs.get("task_id") or sender.request.id)
             # Not there where the worker's main process speaks for a process that was lost.
-            self.completion.notify(task_id, getattr(sender.request, "captured", None))
+            captured = getattr(sender.request, "captured", None)
+            in_thread(self.completion.notify, task_id, captured)
 
     def _on_left(self, sender: Any, task_id: str, **_: Any) -> None:
         # After the result is stored: Celery's tracer sends this last.
         if self._is_ours(sender):
-            self.leases.give_back(task_id)
+            in_thread(self.leases.give_back, task_id)
 
     def _on_revoked(self, sender: Any, request: Any, **_: Any) -> None:
         if self._is_ours(sender):

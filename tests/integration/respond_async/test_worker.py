@@ -39,7 +39,10 @@ def shop(settings: Settings, redis_url: str) -> Iterator[Shop]:
         yield Shop(client)
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo", "prefork"])
+ASYNCIO = "respond_async.pool:AsyncioPool"
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo", "prefork", ASYNCIO])
 def test_every_pool_replays_and_runs_the_lifespan_once_a_process(
     shop: Shop, env: dict[str, str], tmp_path: Path, store: "redis.Redis", pool: str
 ) -> None:
@@ -49,7 +52,7 @@ def test_every_pool_replays_and_runs_the_lifespan_once_a_process(
             for size, task_id in enumerate(ids):
                 assert shop.result(task_id)["response"]["size"] == size
             wait_until(lambda: sorted(heard()) == sorted(ids), within=10, what="notifications")
-        processes = {"threads": 1, "solo": 1, "prefork": 2}[pool]
+        processes = 2 if pool == "prefork" else 1
         wait_until(
             lambda: len(worker.marked("lifespan-start")) == processes, within=10, what="starts"
         )

@@ -29,6 +29,10 @@ class ShopWorker:
         options: tuple[str, ...] = (),
         name: str = "shop",
     ) -> None:
+        if ":" in pool:
+            # Celery's way to name a pool of one's own for its -P.
+            env = {**env, "CELERY_CUSTOM_WORKER_POOL": pool}
+            pool = "custom"
         self.name = f"{name}@{os.getpid()}"
         self.marks = directory / "marks"
         self.marks.touch()

@@ -1,6 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
+import respond_async
 from respond_async import Settings, settings_table
 
 
@@ -53,3 +57,14 @@ def test_a_wrong_value_is_refused_by_name(
         Settings()
     assert variable.lower() in str(raised.value).lower()
     assert value not in str(raised.value) or variable == "MAX_REQUEST_BYTES"
+
+
+def test_every_name_of_the_face_is_there() -> None:
+    for name in respond_async.__all__:
+        assert getattr(respond_async, name) is not None
+
+
+def test_the_pool_alone_needs_no_web_framework() -> None:
+    code = "import sys, respond_async.pool; print({'fastapi', 'starlette', 'httpx'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
