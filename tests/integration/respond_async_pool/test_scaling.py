@@ -31,6 +31,7 @@ def test_the_pool_grows_and_shrinks(project: Project) -> None:
             within=WITHIN,
             what="1 in flight",
         )
+        project.client.control.pool_grow(11)
         for each in results:
             each.get(timeout=60)
         wait_until(lambda: pool(project).get("in-flight") == 0, within=WITHIN, what="idle")
