@@ -53,7 +53,7 @@ class QueueNotFound(ChannelError):
 
 
 class InvalidName(ValueError):
-    """A durable queue's name must be a legal Kafka topic name: [A-Za-z0-9._-], 249 at most."""
+    """A durable queue must be named as a Kafka topic can be: [A-Za-z0-9._-], 249 at most."""
 
 
 class InvalidOption(ValueError):

@@ -22,7 +22,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from kafka_transport.clients import AdminClient
 from kafka_transport.config import Options, for_producer
-from kafka_transport.delays import LEVELS
+from kafka_transport.delays import LEVELS, delay_topic
 from kafka_transport.errors import BrokerUnavailable, InvalidName, KafkaTransportError
 
 __all__ = [
@@ -78,6 +78,8 @@ _PASSING: Final = frozenset(
 
 T = TypeVar("T")
 
+_RESERVED: Final = (delay_topic(""), ".exchange")
+
 _LEGAL: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -85,9 +87,13 @@ def queue_topic(queue: str, prefix: str = "") -> str:
     """The topic of a durable queue.
 
     Raises:
-        InvalidName: Kafka allows no such topic.
+        InvalidName: Kafka allows no such topic, or this transport has another use for it.
     """
     name = prefix + queue
+    if queue.endswith(_RESERVED):
+        raise InvalidName(
+            f"durable queue {queue!r}: names that end in .delay or .exchange are this transport's own"
+        )
     if not _LEGAL.fullmatch(name) or name in (".", ".."):
         raise InvalidName(
             f"durable queue {queue!r} cannot be a Kafka topic: use 1 to 249 of A-Z a-z 0-9 . _ -"
