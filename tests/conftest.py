@@ -1,5 +1,6 @@
 """Real servers for the session, on free ports, so that several runs do not disturb each other."""
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -57,6 +58,11 @@ def need_kafka() -> None:
     if os.environ.get("REQUIRE_KAFKA"):
         pytest.fail(f"REQUIRE_KAFKA is set and there is no Kafka: {lacking}")
     pytest.skip(f"NO REAL KAFKA: {lacking}")
+
+
+def pytest_unconfigure() -> None:
+    # Clients whose broker a test has ended say so until the end, then to streams already closed.
+    logging.raiseExceptions = False
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
