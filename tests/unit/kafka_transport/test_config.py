@@ -80,7 +80,9 @@ def test_queues_are_topics_of_the_same_name() -> None:
     assert queue_topic("celery", "dev.") == "dev.celery"
 
 
-@pytest.mark.parametrize("bad", ["", "with space", "ä", "x" * 250, "..", "celery@host", "q.delay", "q.exchange"])
+@pytest.mark.parametrize(
+    "bad", ["", "with space", "ä", "x" * 250, "..", "celery@host", "q.delay", "q.exchange"]
+)
 def test_a_durable_queue_that_cannot_be_a_topic_is_refused_by_name(bad: str) -> None:
     with pytest.raises(kafka_transport.InvalidName, match="durable queue"):
         queue_topic(bad)
