@@ -169,24 +169,22 @@ class WorkerRecords(_Records):
         owner = request or self._opened(sealed)
         return owner.channel if owner else None
 
-    def ended(self, task_id: str, request: CapturedRequest | None) -> None:
+    def mark_ended(
+        self, pipe: "redis.client.Pipeline", task_id: str, request: CapturedRequest | None
+    ) -> None:
         """Marks the owner as told; record and marker live as long as the result from now on.
 
         Args:
+            pipe: What the commands are added to.
             task_id: The task.
             request: What it replayed, where that is known: restores a record that Redis lost.
-
-        Raises:
-            redis.RedisError: Redis did not answer.
         """
-        with self._redis.pipeline() as pipe:
-            pipe.set(_key("notified", task_id), b"1", ex=self._ttl)
-            if request is None:
-                pipe.expire(_key("request", task_id), self._ttl)
-            else:
-                pipe.set(_key("request", task_id), self._sealed(request), ex=self._ttl)
-            pipe.delete(_key("deliveries", task_id))
-            pipe.execute()
+        pipe.set(_key("notified", task_id), b"1", ex=self._ttl)
+        if request is None:
+            pipe.expire(_key("request", task_id), self._ttl)
+        else:
+            pipe.set(_key("request", task_id), self._sealed(request), ex=self._ttl)
+        pipe.delete(_key("deliveries", task_id))
 
 
 def _key(kind: str, task_id: str) -> str:

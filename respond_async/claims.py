@@ -83,13 +83,9 @@ class WorkerClaims:
             )
         return body
 
-    def discard(self, task_id: str) -> None:
-        """Removes the body.
-
-        Raises:
-            redis.RedisError: Redis did not answer.
-        """
-        self._redis.unlink(_key(task_id))
+    def discard(self, pipe: "redis.client.Pipeline", task_id: str) -> None:
+        """Adds the body's removal to what is sent."""
+        pipe.unlink(_key(task_id))
 
 
 def _digest(body: bytes) -> str:

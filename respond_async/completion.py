@@ -85,7 +85,10 @@ class Completion:
         channel = self._records.channel_to_notify(task_id, request)
         if channel is None:
             return
-        # Published before it is marked: a crash in between tells twice rather than never.
-        publish(self._redis, channel, completed(task_id))
-        self._records.ended(task_id, request)
-        self._claims.discard(task_id)
+        # One round trip, in this order: a connection that is lost in between, and the next try,
+        # tell twice rather than never.
+        with self._redis.pipeline(transaction=False) as pipe:
+            publish(pipe, channel, completed(task_id))
+            self._records.mark_ended(pipe, task_id, request)
+            self._claims.discard(pipe, task_id)
+            pipe.execute()

@@ -91,7 +91,9 @@ class _Running:
     def replay(self, request: CapturedRequest, body: bytes) -> Answer:
         if self._thread is None:
             return await_(self._replay(request, body))
-        future = asyncio.run_coroutine_threadsafe(self._replay(request, body), self.loop)
+        # Waited for here, not on the loop: a loop whose app cannot start ends with all that waits.
+        app = self.app.result()
+        future = asyncio.run_coroutine_threadsafe(app.replay(request, body), self.loop)
         try:
             return future.result()
         except BaseException:
