@@ -1,7 +1,6 @@
 """Exchanges and what is bound to them. Pure; AMQP 0-9-1, section 3.1."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -71,11 +70,6 @@ class Bindings:
             for binding in [b for b in self._bindings if b.queue == queue]:
                 del self._bindings[binding]
 
-    def exchanges_of(self, queue: str) -> set[str]:
-        """The exchanges that a queue is bound to."""
-        with self._lock:
-            return {b.exchange for b in self._bindings if b.queue == queue}
-
     def queues(self, exchange: str, routing_key: str) -> list[str]:
         """The queues that get what is published to `exchange` under `routing_key`, each once."""
         with self._lock:
@@ -87,10 +81,6 @@ class Bindings:
                     if b.exchange == exchange and matches(kind, b.routing_key, routing_key)
                 }
             )
-
-    def __iter__(self) -> Iterator[Binding]:
-        with self._lock:
-            return iter(list(self._bindings))
 
 
 def matches(kind: str, pattern: str, routing_key: str) -> bool:

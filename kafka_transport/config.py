@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from kafka_transport.errors import InvalidOption
 
 __all__ = [
+    "CONSUMER_PROPERTIES",
     "DEFAULT_PORT",
     "Options",
     "bootstrap_servers",
@@ -23,6 +24,16 @@ DEFAULT_PORT: Final = 9092
 
 #: librdkafka's own log lines come out under this name.
 client_logger: Final = logging.getLogger("kafka_transport.librdkafka")
+
+
+#: Of every consumer: offsets are stored by this package alone, and fetching resumes at once.
+CONSUMER_PROPERTIES: Final[Mapping[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "allow.auto.create.topics": False,
+    "fetch.queue.backoff.ms": 10,
+    "fetch.error.backoff.ms": 50,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from confluent_kafka import Message as Record
 from kafka_transport.clients import Consumer
 from kafka_transport.cluster import Cluster
 from kafka_transport.commits import Commits
-from kafka_transport.config import Options, for_consumer
+from kafka_transport.config import CONSUMER_PROPERTIES, Options, for_consumer
 from kafka_transport.inbox import Inbox
 from kafka_transport.intake import Intake
 from kafka_transport.partitions import Partitions, Place
@@ -43,14 +43,10 @@ BATCH: Final = 500
 #: default (`group.min.session.timeout.ms`). The newer protocol (KIP-848) is not used as its
 #: timeout is the broker's, 45 s by default, and a joining member waited 5 s in our measurement.
 GROUP_PROPERTIES: Final[dict[str, Any]] = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "allow.auto.create.topics": False,
+    **CONSUMER_PROPERTIES,
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": 6000,
     "heartbeat.interval.ms": 2000,
-    "fetch.queue.backoff.ms": 10,
-    "fetch.error.backoff.ms": 50,
 }
 
 

@@ -63,11 +63,6 @@ class Partitions:
                 acks.running for place, acks in self._acks.items() if place not in waiting
             )
 
-    def running(self, places: Iterable[Place]) -> int:
-        """Messages delivered and not done."""
-        with self._settled:
-            return sum(self._acks[place].running for place in places)
-
     def topics_with_running(self) -> set[str]:
         """Topics of which a message is delivered and not done."""
         with self._settled:

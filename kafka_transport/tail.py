@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka import Message as Record
 
 from kafka_transport.clients import Consumer
-from kafka_transport.config import for_consumer
+from kafka_transport.config import CONSUMER_PROPERTIES, for_consumer
 from kafka_transport.inbox import Delivery, Inbox
 from kafka_transport.wire import Envelope, decode
 
@@ -31,12 +31,8 @@ MAX_WAITING: Final = 10_000
 
 #: No group is joined, yet librdkafka wants a name for one.
 TAIL_PROPERTIES: Final[dict[str, Any]] = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "allow.auto.create.topics": False,
+    **CONSUMER_PROPERTIES,
     "auto.offset.reset": "latest",
-    "fetch.queue.backoff.ms": 10,
-    "fetch.error.backoff.ms": 50,
 }
 
 
