@@ -2,14 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Tests wait more than they work; each process has servers of its own.
+TEST_PROCESSES ?= 3
 
-.PHONY: run test check format bench docs lock clean
+.PHONY: run test long check format bench docs lock clean
 
 run: $(INSTALLED)  ## the whole service, with an embedded Redis and Kafka unless REDIS_URL / KAFKA_BOOTSTRAP_SERVERS are set
 	@$(BIN)/python -m respond_async.dev
 
 test: check  ## everything, against a real Kafka and a real Redis that the tests start themselves
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile
+
+long: $(INSTALLED)  ## the tests that take minutes: soaks and storms
+	$(BIN)/pytest -m long
 
 check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check .

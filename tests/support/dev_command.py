@@ -1,5 +1,6 @@
 """`python -m respond_async.dev` as a process under test, and what it leaves behind."""
 
+import contextlib
 import os
 import re
 import signal
@@ -71,7 +72,8 @@ class DevCommand:
         self.process.kill()
         self.process.wait()
         for process in self.family():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         if error is not None:
             print(self.output)
             print(self.err.read_text(errors="replace"))
