@@ -13,6 +13,8 @@ class _Head(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task_id: str
+    #: Path and query as requested.
+    endpoint: str
     status: int
     headers: tuple[tuple[str, str], ...]
 
@@ -24,12 +26,14 @@ class Answer:
         status: The endpoint's own HTTP status.
         headers: Every header in order, repeats too, as Latin-1 text.
         body: As the app sent it; a content coding (gzip) is still on it.
+        endpoint: What was asked, path and query; "" before it was stored.
     """
 
     def __init__(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.endpoint = ""
 
     @classmethod
     def problem(cls, status: int, detail: str, instance: str) -> Self:
@@ -42,9 +46,9 @@ class Answer:
         """The first value of a header, "" if there is none; `name` in lower case."""
         return next((value for key, value in self.headers if key.lower() == name), "")
 
-    def sealed(self, task_id: str, sealer: Sealer) -> "StoredAnswer":
+    def sealed(self, task_id: str, endpoint: str, sealer: Sealer) -> "StoredAnswer":
         """What goes to Celery's result backend; it opens for this task alone."""
-        head = _Head(task_id=task_id, status=self.status, headers=self.headers)
+        head = _Head(task_id=task_id, endpoint=endpoint, status=self.status, headers=self.headers)
         text = sealer.seal(head.model_dump_json().encode() + b"\n" + self.body)
         return StoredAnswer(text, repr(self))
 
@@ -63,7 +67,9 @@ class Answer:
             raise EnvelopeError("the answer is not one that this version can read") from None
         if known.task_id != task_id:
             raise EnvelopeError("the answer is another task's")
-        return cls(known.status, known.headers, body)
+        answer = cls(known.status, known.headers, body)
+        answer.endpoint = known.endpoint
+        return answer
 
     def __repr__(self) -> str:
         return f"{self.status}, {len(self.body)} bytes"

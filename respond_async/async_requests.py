@@ -19,6 +19,7 @@ from respond_async.raw_request import RawRequestMiddleware
 from respond_async.results import Results
 from respond_async.sealing import Sealer, warn_of_missing_key
 from respond_async.settings import Settings
+from respond_async.task_ids import TaskIds
 from respond_async.worker import Worker
 
 
@@ -55,10 +56,11 @@ class AsyncRequests:
         identities = Identities(self.settings)
         records = AppRecords(self.settings, self._redis)
         claims = AppClaims(self.settings, self._redis)
+        ids = TaskIds(self.settings)
         app.add_exception_handler(Accepted, answer_accepted)
         app.add_exception_handler(Problem, answer_problem)
-        Results(self.settings, identities, self._celery, records).install(app)
-        capture = Capture(self.settings, identities, self._celery, records, claims)
+        Results(self.settings, identities, self._celery, records, ids).install(app)
+        capture = Capture(self.settings, identities, self._celery, records, claims, ids=ids)
         app.router.dependencies.append(Depends(capture))
         self._wrap(app, identities)
         self._close_with(app)

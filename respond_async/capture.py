@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import uuid
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from urllib.parse import quote
@@ -23,6 +22,7 @@ from respond_async.raw_request import RawRequest
 from respond_async.scope import ASYNC_HEADER, RAW_REQUEST, Scope, replay_info
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
+from respond_async.task_ids import TaskIds
 from ws_hub import is_anonymous_name
 
 logger = logging.getLogger(__name__)
@@ -54,12 +54,15 @@ class Capture:
         celery: CeleryFace,
         records: AppRecords,
         claims: AppClaims,
+        *,
+        ids: TaskIds,
     ) -> None:
         self._settings = settings
         self._identities = identities
         self._celery = celery
         self._records = records
         self._claims = claims
+        self._ids = ids
         self._sealer = Sealer(settings, "request")
 
     async def __call__(
@@ -87,7 +90,9 @@ class Capture:
         owner, made_channel = self._owner(connection.headers)
         self._refuse_readable_credentials(connection.headers)
         body = await raw.body()
-        request = CapturedRequest.of(raw.scope, str(uuid.uuid4()), datetime.now(UTC), owner.channel)
+        now = datetime.now(UTC)
+        task_id = self._ids.make(owner.channel, now)
+        request = CapturedRequest.of(raw.scope, task_id, now, owner.channel)
         await self._accept(request, body)
         raise Accepted(self._answer(raw.scope, request.task_id, made_channel))
 
@@ -120,7 +125,6 @@ class Capture:
 
     async def _accept(self, request: CapturedRequest, body: bytes) -> None:
         try:
-            await self._records.add(request)
             if len(body) > self._settings.claim_check_bytes:
                 claim = await self._claims.store(request.task_id, body)
                 request = request.model_copy(update={"claim": claim})

@@ -11,6 +11,7 @@ from itertools import count
 
 import redis
 
+from respond_async.accepted import key
 from respond_async.connections import AppRedis
 from respond_async.envelope import BodyClaim
 from respond_async.errors import BodyLostError
@@ -35,12 +36,12 @@ class AppClaims:
             redis.RedisError: Redis did not take it; pieces of it may be there.
         """
         client = self._redis.client()
-        key = _key(task_id)
+        place_of_body = key("body", task_id)
         for place, start in enumerate(range(0, len(body), _PIECE_BYTES)):
             sealed = await asyncio.to_thread(self._sealer.seal, body[start : start + _PIECE_BYTES])
             async with client.pipeline() as pipe:
-                pipe.hset(key, str(place), sealed)
-                pipe.expire(key, self._ttl)
+                pipe.hset(place_of_body, str(place), sealed)
+                pipe.expire(place_of_body, self._ttl)
                 await pipe.execute()
         digest = await asyncio.to_thread(_digest, body)
         return BodyClaim(size=len(body), sha256=digest)
@@ -51,7 +52,7 @@ class AppClaims:
         Raises:
             redis.RedisError: Redis did not answer.
         """
-        await self._redis.client().unlink(_key(task_id))
+        await self._redis.client().unlink(key("body", task_id))
 
 
 class WorkerClaims:
@@ -71,7 +72,7 @@ class WorkerClaims:
         """
         pieces = []
         for place in count():
-            sealed = self._redis.hget(_key(task_id), str(place))
+            sealed = self._redis.hget(key("body", task_id), str(place))
             if sealed is None:
                 break
             text = sealed.decode() if isinstance(sealed, bytes) else sealed
@@ -83,14 +84,6 @@ class WorkerClaims:
             )
         return body
 
-    def discard(self, pipe: "redis.client.Pipeline", task_id: str) -> None:
-        """Adds the body's removal to what is sent."""
-        pipe.unlink(_key(task_id))
-
 
 def _digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
-
-
-def _key(task_id: str) -> str:
-    return f"respond_async:body:{task_id}"

@@ -53,10 +53,20 @@ def worker_redis(settings: Settings) -> redis.Redis:
 
     It connects at the first command, and redis-py's pool drops connections that a fork copied.
     """
-    backoff = ExponentialBackoff(cap=_WORKER_LONGEST_WAIT_SECONDS, base=0.1)
     return redis.Redis.from_url(
-        settings.redis_url, retry=Retry(backoff, _WORKER_ATTEMPTS), **_timeouts(settings)
+        settings.redis_url, retry=Retry(_backoff(), _WORKER_ATTEMPTS), **_timeouts(settings)
     )
+
+
+def worker_redis_on_loop(settings: Settings) -> redis.asyncio.Redis:
+    """The same for the asyncio pool's event loop."""
+    return redis.asyncio.Redis.from_url(
+        settings.redis_url, retry=AsyncRetry(_backoff(), _WORKER_ATTEMPTS), **_timeouts(settings)
+    )
+
+
+def _backoff() -> ExponentialBackoff:
+    return ExponentialBackoff(cap=_WORKER_LONGEST_WAIT_SECONDS, base=0.1)
 
 
 def _timeouts(settings: Settings) -> dict[str, Any]:

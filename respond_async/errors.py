@@ -3,6 +3,7 @@
 RespondAsyncError
 ├── ConfigurationError    the settings or the call cannot work
 ├── EnvelopeError         a sealed text that is not ours, or is damaged
+├── UnknownTaskId         an id that we did not make
 ├── BodyLostError         the body of a captured request is no longer in Redis
 └── AppStartError         the ASGI app to replay requests in cannot be started
 """
@@ -22,6 +23,10 @@ class EnvelopeError(RespondAsyncError):
     The message never quotes it. A worker that raises this for every request has another
     SECRET_KEY than the app.
     """
+
+
+class UnknownTaskId(RespondAsyncError):
+    """An id that none of our SECRET_KEYs made: forged, mistyped, or of another installation."""
 
 
 class BodyLostError(RespondAsyncError):

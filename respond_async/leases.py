@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import uuid
+from itertools import count
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import sleep
@@ -19,68 +20,76 @@ from typing import Final
 
 import redis
 
+from respond_async.accepted import key
+from respond_async.scripts import Script, Scripts
+
 logger = logging.getLogger(__name__)
 
 #: A worker that was lost keeps others waiting so long.
 LEASE_SECONDS: Final = 10.0
 _RENEW_SECONDS: Final = 3.0
 
-# Only who holds a lease may renew or end it. KEYS[1]: the lease, ARGV[1]: the holder.
-_RENEW: Final = """
-return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('pexpire', KEYS[1], ARGV[2]) or 0
-"""
-_END: Final = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"
+# So many leases a command: 5,000 take Redis some milliseconds, and nobody waits so long.
+_AT_ONCE: Final = 500
+
+# Only who holds a lease may renew it. KEYS: leases. ARGV: milliseconds, then the holder of each.
+_RENEW: Final = Script("""
+for place, lease in ipairs(KEYS) do
+  if redis.call('get', lease) == ARGV[place + 1] then redis.call('pexpire', lease, ARGV[1]) end
+end
+return #KEYS
+""")
 
 
 class Leases:
-    """The leases of one process; a thread renews them while there are any.
+    """The leases that this process holds; a thread renews them while there are any.
+
+    `runs` takes them and gives them back, with what else begins and ends a run.
 
     Args:
-        connection: The worker's Redis.
+        scripts: The worker's Redis.
     """
 
-    def __init__(self, connection: redis.Redis) -> None:
-        self._redis = connection
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
         self._lock = Lock()
         self._held: dict[str, str] = {}
         self._pid = 0
         self._any_held = Event()
+        self._numbers = count(1)
+        self._prefix = ""
 
-    def take(self, task_id: str) -> bool:
-        """Whether this process alone runs the request now; if not, ask again a little later.
-
-        Raises:
-            redis.RedisError: Redis did not answer.
-        """
-        key = _key(task_id)
-        holder = f"{_place()}|{os.getpid()}|{uuid.uuid4()}"
-        if not self._redis.set(key, holder, nx=True, px=int(LEASE_SECONDS * 1000)):
-            other = self._redis.get(key)
-            if isinstance(other, bytes) and _is_dead(other.decode("utf-8", "replace")):
-                self._redis.eval(_END, 1, key, other)
-            return False
+    def new_holder(self) -> str:
+        """Who takes a lease: this process, this time."""
         with self._lock:
             if self._pid != os.getpid():
                 self._start()
+        return f"{self._prefix}{next(self._numbers)}"
+
+    def keep(self, task_id: str, holder: str) -> None:
+        """Renews a lease that was taken, until `drop`."""
+        with self._lock:
             self._held[task_id] = holder
             self._any_held.set()
-        return True
 
-    def give_back(self, task_id: str) -> None:
-        """The request's result is stored, or it does not run; never raises."""
+    def holder(self, task_id: str) -> str:
+        """By what name this process holds a lease; "" if it does not."""
+        return self._held.get(task_id, "") if self._pid == os.getpid() else ""
+
+    def drop(self, task_id: str) -> str:
+        """Renews a lease no more; gives what `holder` gave."""
+        if self._pid != os.getpid():
+            return ""
         with self._lock:
-            holder = self._held.pop(task_id, None)
+            holder = self._held.pop(task_id, "")
             if not self._held:
                 self._any_held.clear()
-        if holder is not None:
-            try:
-                self._redis.eval(_END, 1, _key(task_id), holder)
-            except (redis.RedisError, OSError) as error:
-                logger.warning("lease of %s ends by itself: %s", task_id, error)
+        return holder
 
     def _start(self) -> None:
         # A process that was forked has neither the thread nor the leases of the one before.
         self._pid = os.getpid()
+        self._prefix = f"{_place()}|{self._pid}|{uuid.uuid4()}."
         self._held.clear()
         self._any_held = Event()
         Thread(target=self._renew, name="respond_async.leases", daemon=True).start()
@@ -90,20 +99,17 @@ class Leases:
             self._any_held.wait()
             sleep(_RENEW_SECONDS)
             with self._lock:
-                held = dict(self._held)
-            if not held:
-                continue
+                held = list(self._held.items())
             try:
-                with self._redis.pipeline(transaction=False) as pipe:
-                    for task_id, holder in held.items():
-                        pipe.eval(_RENEW, 1, _key(task_id), holder, int(LEASE_SECONDS * 1000))
-                    pipe.execute()
+                for start in range(0, len(held), _AT_ONCE):
+                    some = held[start : start + _AT_ONCE]
+                    self._scripts.run(
+                        _RENEW,
+                        [key("running", task_id) for task_id, _ in some],
+                        [int(LEASE_SECONDS * 1000), *(holder for _, holder in some)],
+                    )
             except (redis.RedisError, OSError) as error:
                 logger.warning("leases were not renewed, requests may run twice: %s", error)
-
-
-def _key(task_id: str) -> str:
-    return f"respond_async:running:{task_id}"
 
 
 def _place() -> str:
@@ -112,7 +118,7 @@ def _place() -> str:
     return f"{socket.gethostname()} {namespace.readlink() if namespace.exists() else ''}"
 
 
-def _is_dead(holder: str) -> bool:
+def is_dead(holder: str) -> bool:
     """Whether the holder is a process of this machine that is no more; no if it is elsewhere."""
     place, _, rest = holder.partition("|")
     pid = rest.partition("|")[0]

@@ -1,37 +1,32 @@
 """The result endpoint: the owner fetches the answer of an accepted request."""
 
 import asyncio
-import hmac
 import logging
-import uuid
-from typing import Any, Final, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import redis
 from celery import states
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from respond_async.accepted import AcceptedRequest, AppRecords
+from respond_async.accepted import AppRecords
 from respond_async.answer import Answer
 from respond_async.capture import RESULT_PATH
 from respond_async.celery_face import BackendUnavailableError, CeleryFace
-from respond_async.errors import EnvelopeError
+from respond_async.errors import EnvelopeError, UnknownTaskId
 from respond_async.identity import Identities
 from respond_async.problems import Problem, unauthorized, unavailable
 from respond_async.rendering import MEDIA_TYPE, render
 from respond_async.scope import ASYNC_HEADER
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
+from respond_async.task_ids import IssuedId, TaskIds
 
 logger = logging.getLogger(__name__)
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
-
-
-class _Owned(NamedTuple):
-    request: AcceptedRequest
-    #: Its result was stored once, and perhaps is gone by now.
-    ended: bool
+_UNKNOWN: Final = "There is no such request."
 
 
 class Results:
@@ -43,11 +38,13 @@ class Results:
         identities: Identities,
         celery: CeleryFace,
         records: AppRecords,
+        ids: TaskIds,
     ) -> None:
         self._settings = settings
         self._identities = identities
         self._celery = celery
         self._records = records
+        self._ids = ids
         self._sealer = Sealer(settings, "answer")
 
     def install(self, app: FastAPI) -> None:
@@ -69,10 +66,10 @@ class Results:
         the Bearer token of the request, or its anonymous channel in `X-Async-Request` or
         `?channel=`.
         """
-        task_id = _canonical(task_id)
         own = self._own_channel(request, channel)
+        issued = self._issued(task_id, own)
         try:
-            found = await self._owned(task_id, own)
+            known = await self._records.find(task_id)
             meta = await self._celery.meta(task_id)
         except (redis.RedisError, OSError, BackendUnavailableError) as error:
             logger.warning("result of %s not read: %s", task_id, error)
@@ -83,9 +80,11 @@ class Results:
         except EnvelopeError as error:
             raise self._unreadable(task_id, error) from None
         if meta["status"] in states.READY_STATES:
-            return await self._ended(task_id, found.request, meta)
-        if found.ended:
-            raise Problem(410, "The result was there, and is no longer kept.")
+            return await self._ended(task_id, known.endpoint, meta)
+        if known.withdrawn:
+            raise Problem(404, _UNKNOWN)
+        if known.ended or self._is_old(issued):
+            raise Problem(410, "The result is no longer kept.")
         return self._pending(task_id)
 
     def _own_channel(self, request: Request, channel: str | None) -> str:
@@ -100,28 +99,32 @@ class Results:
             )
         return named.channel
 
-    async def _owned(self, task_id: str, own_channel: str) -> _Owned:
-        found = await self._records.find(task_id)
-        if found.request is None:
-            raise Problem(404, "There is no such request, or its result is no longer kept.")
-        if not hmac.compare_digest(found.request.channel.encode(), own_channel.encode()):
+    def _issued(self, task_id: str, own_channel: str) -> IssuedId:
+        try:
+            issued = self._ids.read(task_id)
+        except UnknownTaskId:
+            raise Problem(404, _UNKNOWN) from None
+        if not issued.belongs_to(own_channel):
             raise Problem(403, "This request is somebody else's.")
-        return _Owned(found.request, found.ended)
+        return issued
 
-    async def _ended(self, task_id: str, record: AcceptedRequest, meta: dict[str, Any]) -> Response:
+    def _is_old(self, issued: IssuedId) -> bool:
+        age = datetime.now(UTC) - issued.accepted_at
+        return age > timedelta(seconds=self._settings.result_ttl_seconds)
+
+    async def _ended(self, task_id: str, asked: str, meta: dict[str, Any]) -> Response:
         try:
             # In a thread: an answer may have 100 MB.
-            body = await asyncio.to_thread(self._rendered, task_id, record, meta)
+            body = await asyncio.to_thread(self._rendered, task_id, asked, meta)
         except EnvelopeError as error:
             raise self._unreadable(task_id, error) from None
         return Response(body, 200, _NO_STORE, MEDIA_TYPE)
 
-    def _rendered(self, task_id: str, record: AcceptedRequest, meta: dict[str, Any]) -> bytes:
+    def _rendered(self, task_id: str, asked: str, meta: dict[str, Any]) -> bytes:
         if meta["status"] == states.SUCCESS:
             answer = Answer.opened(meta["result"], task_id, self._sealer)
-        else:
-            answer = _lost(meta, record)
-        return render(task_id, record.endpoint, answer)
+            return render(task_id, answer.endpoint, answer)
+        return render(task_id, asked, _lost(meta, asked))
 
     def _pending(self, task_id: str) -> Response:
         headers = {**_NO_STORE, "Retry-After": str(self._settings.retry_after_seconds)}
@@ -132,14 +135,7 @@ class Results:
         return Problem(500, "What is stored of this request cannot be read by the server.")
 
 
-def _canonical(task_id: str) -> str:
-    try:
-        return str(uuid.UUID(task_id))
-    except ValueError:
-        raise Problem(400, "The task's id is not a UUID.") from None
-
-
-def _lost(meta: dict[str, Any], record: AcceptedRequest) -> Answer:
+def _lost(meta: dict[str, Any], asked: str) -> Answer:
     """What stands for an answer that the endpoint never gave; no traceback, no exception's text."""
     kind = type(meta.get("result")).__name__
     if meta["status"] == states.REVOKED:
@@ -150,4 +146,4 @@ def _lost(meta: dict[str, Any], record: AcceptedRequest) -> Answer:
         status, detail = 500, "The worker was lost while it ran the endpoint."
     else:
         status, detail = 500, "The worker could not run the request."
-    return Answer.problem(status, detail, record.endpoint.partition("?")[0])
+    return Answer.problem(status, detail, asked.partition("?")[0])

@@ -35,8 +35,7 @@ class Sealer:
     """
 
     def __init__(self, settings: Settings, purpose: str) -> None:
-        secrets = [secret.get_secret_value().encode() for secret in settings.secret_key]
-        keys = [_fernet(secret, purpose) for secret in secrets]
+        keys = [Fernet(base64.urlsafe_b64encode(key)) for key in derived_keys(settings, purpose)]
         self._fernet = MultiFernet(keys) if keys else None
         self._purpose = purpose
 
@@ -91,8 +90,14 @@ def warn_of_missing_key() -> None:
     )
 
 
-def _fernet(secret: bytes, purpose: str) -> Fernet:
+def derived_keys(settings: Settings, purpose: str) -> list[bytes]:
+    """32 bytes for each SECRET_KEY, the first one's first; bound to the purpose."""
+    secrets = [secret.get_secret_value().encode() for secret in settings.secret_key]
+    return [derived_key(secret, purpose) for secret in secrets]
+
+
+def derived_key(secret: bytes, purpose: str) -> bytes:
+    """A key of 32 bytes out of a secret."""
     # RFC 5869 3.2: `info` binds the key to its use.
     info = f"respond_async/{purpose}/1".encode()
-    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)
-    return Fernet(base64.urlsafe_b64encode(key))
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)

@@ -1,8 +1,6 @@
 """The Celery task that replays a captured request."""
 
-import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -12,8 +10,9 @@ from celery.worker.request import Request
 
 from respond_async.answer import Answer, StoredAnswer
 from respond_async.envelope import CapturedRequest
-from respond_async.errors import AppStartError, EnvelopeError, RespondAsyncError
-from respond_async.pool import await_, in_thread, running_loop
+from respond_async.errors import AppStartError, RespondAsyncError
+from respond_async.pool import in_thread, pause
+from respond_async.runs import Begun
 
 if TYPE_CHECKING:
     from respond_async.worker import Worker
@@ -27,17 +26,29 @@ _LEASE_PAUSE_SECONDS: Final = 0.5
 class ReplayRequest(Request):
     """Celery's record of one delivery, in the worker's main process.
 
-    A process that is killed after it stored the result and before it told the owner leaves no
-    signal behind in Celery: its main process only acknowledges.
+    The message is at hand here, and with it whom to tell; Celery's signals do not carry it.
     """
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        """Does what Celery does, then sees whether the task ended by that."""
+        """Does what Celery does, then sees whether the task ended by that.
+
+        A process that is killed after it stored the result and before it told the owner leaves no
+        signal behind in Celery: its main process only acknowledges.
+        """
         try:
             return super().on_failure(exc_info, *args, **kwargs)
         finally:
-            task: Any = self.task
-            task.worker.notify_if_ended(self.id)
+            self._worker.notify_if_ended(self.id, self.kwargs)
+
+    def _announce_revoked(self, *args: Any, **kwargs: Any) -> None:
+        super()._announce_revoked(*args, **kwargs)  # type: ignore[misc]
+        self._worker.notify_revoked(self.id, self.kwargs)
+
+    @property
+    def _worker(self) -> "Worker":
+        task: Any = self.task
+        worker: Worker = task.worker
+        return worker
 
 
 class ReplayTask(Task[Any, Any]):
@@ -76,55 +87,46 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
         Ignore: There is nothing to do.
     """
     task_id = str(task.request.id)
-    captured, body = CapturedRequest.opened(request, task.worker.request_sealer)
-    if captured.task_id != task_id:
-        raise EnvelopeError("the request was captured for another task")
-    # For the signal at the end: Redis may have lost the record by then.
+    captured, body = task.worker.opened(task_id, request)
+    # For the signal at the end.
     running: Any = task.request
     running.captured = captured
     try:
-        _wait_for_lease(task.worker, task_id)
-        return _result(task.worker, task, captured, body)
+        return _result(task, captured, body)
     except (redis.RedisError, BackendError, AppStartError) as error:
         # Not a failure of the request: it goes back, and comes again when things are better.
         logger.warning("%s [%s] is delivered again: %s", captured, task_id, error)
-        _pause(_REDELIVER_PAUSE_SECONDS)
+        pause(_REDELIVER_PAUSE_SECONDS)
         raise Reject(str(error), requeue=True) from None
 
 
-def _wait_for_lease(worker: "Worker", task_id: str) -> None:
+def _result(task: ReplayTask, captured: CapturedRequest, body: bytes) -> StoredAnswer:
+    worker, task_id = task.worker, captured.task_id
+    begun = _begun(task, task_id)
+    if begun.withdrawn:
+        raise Ignore
+    if begun.may_have_result:
+        meta = task.backend.get_task_meta(task_id, cache=False)
+        if meta["status"] == states.SUCCESS:
+            # Stored, and the worker was lost before it acknowledged. Returned once more, so that
+            # what follows a result follows.
+            return StoredAnswer(meta["result"])
+        if meta["status"] in states.READY_STATES:
+            worker.completion.notify(captured, answered=False)
+            raise Ignore
+    answer = _answer(worker, captured, body, begun.delivery)
+    return answer.sealed(task_id, captured.endpoint, worker.answer_sealer)
+
+
+def _begun(task: ReplayTask, task_id: str) -> Begun:
     """Returns once nobody else runs the request. `Worker` gives the lease back after the result."""
-    if in_thread(worker.leases.take, task_id):
-        return
-    logger.info("%s runs elsewhere: waiting for its result", task_id)
-    while not in_thread(worker.leases.take, task_id):
-        _pause(_LEASE_PAUSE_SECONDS)
-
-
-def _pause(seconds: float) -> None:
-    if running_loop() is None:
-        time.sleep(seconds)
-    else:
-        await_(asyncio.sleep(seconds))
-
-
-def _result(
-    worker: "Worker", task: ReplayTask, captured: CapturedRequest, body: bytes
-) -> StoredAnswer:
-    task_id = captured.task_id
-    meta = task.backend.get_task_meta(task_id, cache=False)
-    if meta["status"] == states.SUCCESS:
-        # Stored, and the worker was lost before it acknowledged. Returned once more, so that what
-        # follows a result follows.
-        return StoredAnswer(meta["result"])
-    if meta["status"] in states.READY_STATES:
-        in_thread(worker.completion.notify, task_id)
-        raise Ignore
-    delivery = in_thread(worker.records.begin, captured)
-    if delivery.withdrawn:
-        raise Ignore
-    answer = _answer(worker, captured, body, delivery.number)
-    return answer.sealed(task_id, worker.answer_sealer)
+    begun = task.worker.runs.begin(task_id, task.backend)
+    if not begun.alone:
+        logger.info("%s runs elsewhere: waiting for its result", task_id)
+    while not begun.alone:
+        pause(_LEASE_PAUSE_SECONDS)
+        begun = task.worker.runs.begin(task_id, task.backend)
+    return begun
 
 
 def _answer(worker: "Worker", captured: CapturedRequest, body: bytes, delivery: int) -> Answer:

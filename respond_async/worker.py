@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, signals, states
 from celery.worker import state as worker_state
 
-from respond_async.accepted import WorkerRecords
 from respond_async.celery_face import TASK_NAME
 from respond_async.claims import WorkerClaims
 from respond_async.completion import Completion
-from respond_async.connections import worker_redis
+from respond_async.envelope import CapturedRequest
+from respond_async.errors import EnvelopeError
 from respond_async.leases import Leases
 from respond_async.lifetime import Lifetime
-from respond_async.pool import in_thread
 from respond_async.replay_thread import ReplayThread
+from respond_async.runs import Runs
+from respond_async.scripts import Scripts
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
 from respond_async.task import ReplayTask, replay
@@ -40,11 +41,10 @@ class Worker:
         self.app = ReplayThread(app, settings)
         self.request_sealer = Sealer(settings, "request")
         self.answer_sealer = Sealer(settings, "answer")
-        connection = worker_redis(settings)
-        self.records = WorkerRecords(settings, connection)
-        self.claims = WorkerClaims(settings, connection)
-        self.leases = Leases(connection)
-        self.completion = Completion(connection, self.records, self.claims)
+        scripts = Scripts(settings)
+        self.claims = WorkerClaims(settings, scripts.connection)
+        self.runs = Runs(settings, scripts, Leases(scripts))
+        self.completion = Completion(self.runs)
         self._celery = celery
 
     def install(self) -> None:
@@ -57,9 +57,8 @@ class Worker:
         connect(signals.worker_process_init, self._start_app)
         connect(signals.worker_process_shutdown, self._stop_app)
         connect(signals.worker_shutdown, self._stop_app)
-        connect(signals.task_success, self._on_end)
-        connect(signals.task_failure, self._on_end)
-        connect(signals.task_revoked, self._on_revoked)
+        connect(signals.task_success, self._on_success)
+        connect(signals.task_failure, self._on_failure)
         connect(signals.task_postrun, self._on_left)
         if self.settings.worker_lifetime_seconds > 0:
             lifetime = Lifetime(
@@ -68,13 +67,40 @@ class Worker:
             connect(signals.worker_ready, lifetime.start)
             connect(signals.worker_shutdown, lifetime.stop)
 
-    def notify_if_ended(self, task_id: str) -> None:
-        """Tells the owner if the task's result is stored; at once returned, done in a thread."""
-        self.completion.notify_soon(task_id, lambda: self._has_ended(task_id))
+    def opened(self, task_id: str, sealed: object) -> tuple[CapturedRequest, bytes]:
+        """The request that a task is to replay, and its body if that travelled with it.
 
-    def _has_ended(self, task_id: str) -> bool:
-        meta = self._celery.backend.get_task_meta(task_id, cache=False)
-        return meta["status"] in states.READY_STATES
+        Raises:
+            EnvelopeError: It is not one of ours, or another task's.
+        """
+        captured, body = CapturedRequest.opened(sealed, self.request_sealer)
+        if captured.task_id != task_id:
+            raise EnvelopeError("the request was captured for another task")
+        return captured, body
+
+    def notify_if_ended(self, task_id: str, kwargs: Any) -> None:
+        """Tells the owner if the task's result is stored; at once returned, done in a thread.
+
+        Args:
+            task_id: The task.
+            kwargs: Its arguments.
+        """
+
+        def ended() -> tuple[CapturedRequest, bool] | None:
+            status = self._celery.backend.get_task_meta(task_id, cache=False)["status"]
+            if status not in states.READY_STATES:
+                return None
+            return self._captured(task_id, kwargs), status == states.SUCCESS
+
+        self.completion.notify_soon(task_id, ended)
+
+    def notify_revoked(self, task_id: str, kwargs: Any) -> None:
+        """Tells the owner that the task was revoked; as `notify_if_ended`."""
+        self.completion.notify_soon(task_id, lambda: (self._captured(task_id, kwargs), False))
+
+    def _captured(self, task_id: str, kwargs: Any) -> CapturedRequest:
+        sealed = kwargs.get("request") if isinstance(kwargs, dict) else None
+        return self.opened(task_id, sealed)[0]
 
     def _consume_our_queue(self, sender: Any, **_: Any) -> None:
         """Lets the worker consume our queue beside its own, unless -Q names what it consumes."""
@@ -115,21 +141,28 @@ class Worker:
     def _stop_app(self, **_: Any) -> None:
         self.app.stop()
 
-    def _on_end(self, sender: Any, **kwargs: Any) -> None:
+    def _on_success(self, sender: Any, **_: Any) -> None:
         if self._is_ours(sender):
-            task_id = str(kwargs.get("task_id") or sender.request.id)
-            # Not there where the worker's main process speaks for a process that was lost.
-            captured = getattr(sender.request, "captured", None)
-            in_thread(self.completion.notify, task_id, captured)
+            self.completion.notify(sender.request.captured, answered=True)
+
+    def _on_failure(
+        self, sender: Any, task_id: str | None = None, kwargs: Any = None, **_: Any
+    ) -> None:
+        if not self._is_ours(sender):
+            return
+        captured = getattr(sender.request, "captured", None)
+        if captured is None:
+            # The worker's main process speaks for one that was lost; or it is no request of ours.
+            try:
+                captured = self._captured(str(task_id), kwargs)
+            except EnvelopeError:
+                return
+        self.completion.notify(captured, answered=False)
 
     def _on_left(self, sender: Any, task_id: str, **_: Any) -> None:
         # After the result is stored: Celery's tracer sends this last.
         if self._is_ours(sender):
-            in_thread(self.leases.give_back, task_id)
-
-    def _on_revoked(self, sender: Any, request: Any, **_: Any) -> None:
-        if self._is_ours(sender):
-            self.completion.notify_soon(str(request.id))
+            self.runs.leave(task_id)
 
     def _is_ours(self, task: Any) -> bool:
         return isinstance(task, ReplayTask) and task.worker is self

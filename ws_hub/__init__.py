@@ -23,6 +23,7 @@ from ws_hub.errors import (
 from ws_hub.protocol import (
     anonymous_channel,
     completed,
+    encode,
     is_anonymous_name,
     redis_channel,
     shown_channel,
@@ -49,6 +50,7 @@ __all__ = [
     "TokenVerifier",
     "anonymous_channel",
     "completed",
+    "encode",
     "is_anonymous_name",
     "publish",
     "publish_async",

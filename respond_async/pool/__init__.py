@@ -11,9 +11,10 @@ In any Celery project, without anything else of this one::
 Async tasks run on one event loop; plain functions run in a bounded number of threads beside it.
 """
 
+from respond_async.pool.bridge import in_bridge
 from respond_async.pool.concurrency import DEFAULT_CONCURRENCY
 from respond_async.pool.errors import NoLoop, PoolError, TaskAborted
-from respond_async.pool.loop import await_, before_stop, running_loop
+from respond_async.pool.loop import await_, before_stop, pause, running_loop
 from respond_async.pool.offload import in_thread
 from respond_async.pool.options import Options
 from respond_async.pool.pool import AsyncioPool
@@ -27,6 +28,8 @@ __all__ = [
     "TaskAborted",
     "await_",
     "before_stop",
+    "in_bridge",
     "in_thread",
+    "pause",
     "running_loop",
 ]

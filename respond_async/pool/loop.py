@@ -5,6 +5,7 @@ import contextvars
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
@@ -14,7 +15,15 @@ from respond_async.pool.errors import NoLoop
 from respond_async.pool.job import JOB, Job
 from respond_async.pool.mailbox import Mailbox
 
-__all__ = ["JobTask", "LoopThread", "await_", "before_stop", "on_loop_thread", "running_loop"]
+__all__ = [
+    "JobTask",
+    "LoopThread",
+    "await_",
+    "before_stop",
+    "on_loop_thread",
+    "pause",
+    "running_loop",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +221,14 @@ def await_(awaitable: Awaitable[T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def pause(seconds: float) -> None:
+    """Lets time pass: a task on the pool's event loop lets the loop run meanwhile."""
+    if in_bridge():
+        wait_in_bridge(asyncio.sleep(seconds))
+    else:
+        time.sleep(seconds)
 
 
 def _new_loop(*, use_uvloop: bool) -> asyncio.AbstractEventLoop:

@@ -160,9 +160,9 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(service: Service) ->
     connection.close()
 
 
-def test_an_id_that_is_no_uuid_is_a_problem(service: Service) -> None:
+def test_an_id_that_is_none_is_a_problem(service: Service) -> None:
     answer = service.client.get(RESULT.format("nonsense"), params={"channel": channel_name()})
-    assert answer.status_code == 400
+    assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
 

@@ -253,7 +253,7 @@ def test_a_broker_that_never_answers_does_not_hold_the_client(
                 assert_problem(answer, 503, "queue does not answer")
 
 
-def test_without_redis_the_client_is_told_soon(
+def test_without_redis_what_needs_it_is_refused_soon(
     settings: Settings, redis_url: str, tmp_path: Path
 ) -> None:
     with (
@@ -264,11 +264,21 @@ def test_without_redis_the_client_is_told_soon(
         task_id = Shop(client).accepted("GET", "/maybe")
         own.stop()
         begun = time.monotonic()
-        assert_problem(client.get("/maybe", headers=ANONYMOUS), 503, "storage does not answer")
+        # A small one needs no Redis: it waits in the queue until the workers have theirs again.
+        assert client.get("/maybe", headers=ANONYMOUS).status_code == 202
+        large = client.post("/digest", content=bytes(300_000), headers=ANONYMOUS)
+        assert_problem(large, 503, "storage does not answer")
         assert_problem(Shop(client).asked(task_id), 503, "storage of results")
         assert time.monotonic() - begun < 8
         own.start()
-        assert client.get("/maybe", headers=ANONYMOUS).status_code == 202
+        assert client.post("/digest", content=bytes(300_000), headers=ANONYMOUS).status_code == 202
+
+
+def test_what_waits_needs_nothing_in_redis(client: TestClient, store: "redis.Redis") -> None:
+    before = kept(store)
+    task_id = Shop(client).accepted("GET", "/maybe")
+    assert kept(store) == before
+    assert Shop(client).asked(task_id).status_code == 202
 
 
 def test_a_websocket_of_the_app_is_left_alone(client: TestClient) -> None:

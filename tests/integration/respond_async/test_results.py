@@ -2,14 +2,17 @@
 
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from respond_async import Settings
+from respond_async.task_ids import TaskIds
 from tests.support.shop.client import ANONYMOUS, CHANNEL, Shop
 from tests.support.shop.main import create_app
 from tests.support.shop.process import ShopWorker
@@ -37,9 +40,24 @@ def test_before_the_end_the_answer_is_202(client: TestClient) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_an_id_that_is_none_and_one_that_is_unknown(client: TestClient) -> None:
-    assert_problem(client.get(f"{PATH}/no-uuid/", headers=ANONYMOUS), 400)
-    assert_problem(client.get(f"{PATH}/{uuid.uuid4()}/", headers=ANONYMOUS), 404)
+def test_an_id_that_was_never_given_is_unknown(client: TestClient, settings: Settings) -> None:
+    task_id = Shop(client).accepted("GET", "/maybe")
+    changed = task_id[:-1] + ("A" if task_id[-1] != "A" else "B")
+    other_key = settings.model_copy(
+        update={"secret_key": [SecretStr("another secret of 32 bytes or more")]}
+    )
+    forged = TaskIds(other_key).make(f"anon.{CHANNEL}", datetime.now(UTC))
+    for unknown in ("nonsense", str(uuid.uuid4()), changed, task_id + "A", task_id[:-4], forged):
+        assert_problem(client.get(f"{PATH}/{unknown}/", headers=ANONYMOUS), 404)
+
+
+def test_ids_made_with_a_key_that_was_replaced_are_read(
+    client: TestClient, settings: Settings, celery: Celery
+) -> None:
+    task_id = Shop(client).accepted("GET", "/maybe")
+    keys = [SecretStr("a new secret of 32 bytes or more......"), *settings.secret_key]
+    with TestClient(create_app(settings.model_copy(update={"secret_key": keys}), celery)) as new:
+        assert Shop(new).asked(task_id).status_code == 202
 
 
 def test_the_owner_alone_may_ask(client: TestClient, settings: Settings, token: str) -> None:
@@ -134,7 +152,7 @@ def test_what_is_kept_ends_after_its_time(
         task_id = Shop(client).accepted("POST", "/digest", content=bytes(200_000))
         assert store.exists(f"respond_async:body:{task_id}")
         begun = time.monotonic()
-        wait_until(lambda: Shop(client).asked(task_id).status_code == 404, within=5, what="its end")
+        wait_until(lambda: Shop(client).asked(task_id).status_code == 410, within=5, what="its end")
         assert time.monotonic() - begun < 3
         wait_until(
             lambda: not store.exists(f"respond_async:body:{task_id}"), within=2, what="the body's"

@@ -218,6 +218,7 @@ def test_a_revoked_request_ends_visibly(
             result = shop.result(task_id)
             assert result["status"] == 503
             assert "revoked" in result["response"]["detail"]
+            assert result["endpoint"].startswith("/sleep?seconds=")
         wait_until(lambda: sorted(heard()) == sorted([running, waiting]), within=10, what="both")
         assert not worker.marked("begin-never")
 
@@ -232,6 +233,7 @@ def test_a_time_limit_ends_a_request_visibly(
             task_id = shop.accepted("GET", "/sleep?seconds=30&name=long")
             result = shop.result(task_id, within=10)
             assert result["status"] == 504
+            assert result["endpoint"] == "/sleep?seconds=30&name=long"
             assert "time limit" in result["response"]["detail"]
             wait_until(lambda: heard() == [task_id], within=10, what="the notification")
         if "soft" in option:
@@ -243,21 +245,11 @@ def test_a_request_whose_client_was_told_503_does_not_run(
 ) -> None:
     """The broker confirmed too late, and has the request all the same."""
     task_id = shop.accepted("GET", "/sleep?seconds=0&name=withdrawn")
-    store.delete(f"respond_async:request:{task_id}")
     store.set(f"respond_async:withdrawn:{task_id}", "1")
     with ShopWorker(tmp_path, env) as worker:
         shop.finished("GET", "/maybe")
         assert not worker.marked("begin-withdrawn")
         assert shop.asked(task_id).status_code == 404
-
-
-def test_a_request_outlives_the_loss_of_its_record(
-    shop: Shop, env: dict[str, str], tmp_path: Path, store: "redis.Redis"
-) -> None:
-    task_id = shop.accepted("GET", "/maybe")
-    store.delete(f"respond_async:request:{task_id}")
-    with ShopWorker(tmp_path, env):
-        wait_until(lambda: shop.asked(task_id).status_code == 200, within=20, what="the result")
 
 
 def test_a_lost_body_ends_visibly(
@@ -269,6 +261,7 @@ def test_a_lost_body_ends_visibly(
         result = shop.result(task_id)
         assert result["status"] == 500
         assert "could not run" in result["response"]["detail"]
+        assert result["endpoint"] == "/digest"
         wait_until(lambda: heard() == [task_id], within=10, what="the notification")
         assert "Traceback" not in worker.output()
 

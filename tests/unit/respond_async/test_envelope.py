@@ -97,9 +97,10 @@ def test_a_foreign_envelope_is_an_error_that_does_not_quote_it(foreign: object) 
 
 def test_an_answer_opens_for_its_own_task_alone() -> None:
     way = sealer(KEY, purpose="answer")
-    stored = Answer(201, (("a", "1"), ("a", "é")), b"\n{}\n").sealed("mine", way)
+    stored = Answer(201, (("a", "1"), ("a", "é")), b"\n{}\n").sealed("mine", "/asked?q", way)
     opened = Answer.opened(stored.text, "mine", way)
-    assert (opened.status, opened.headers, opened.body) == (
+    assert (opened.endpoint, opened.status, opened.headers, opened.body) == (
+        "/asked?q",
         201,
         (("a", "1"), ("a", "é")),
         b"\n{}\n",
@@ -111,6 +112,6 @@ def test_an_answer_opens_for_its_own_task_alone() -> None:
 def test_what_celery_shows_of_a_request_and_an_answer_is_short() -> None:
     request = captured(headers=[(b"cookie", b"secret")], query_string=b"secret")
     assert (repr(request), str(request)) == ("POST /%C3%A4",) * 2
-    stored = Answer(200, (), b"secret").sealed("id", sealer(KEY))
+    stored = Answer(200, (), b"secret").sealed("id", "/asked?q=1", sealer(KEY))
     assert repr(stored) == "200, 6 bytes"
     assert isinstance(stored, StoredAnswer)
