@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 # Tests wait more than they work; each process has servers of its own.
 TEST_PROCESSES ?= 3
 
-.PHONY: run test long check format bench docs lock clean
+.PHONY: run test long check format bench bench-pool bench-transport docs lock clean
 
 run: $(INSTALLED)  ## the whole service, with an embedded Redis and Kafka unless REDIS_URL / KAFKA_BOOTSTRAP_SERVERS are set
 	@$(BIN)/python -m respond_async.dev
@@ -25,8 +25,13 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## the asyncio pool beside taskiq, arq, gevent and threads
-	$(BIN)/python benchmarks/pool_bench.py
+bench: bench-transport bench-pool  ## all of them; arguments: make bench-transport ARGS="--quick --only publish"
+
+bench-transport: $(INSTALLED)  ## kafka:// beside Redis, the stock Kafka transport and memory://
+	$(BIN)/python benchmarks/transport_bench.py $(ARGS)
+
+bench-pool: $(INSTALLED)  ## the asyncio pool beside taskiq, arq, gevent and threads
+	$(BIN)/python benchmarks/pool_bench.py $(ARGS)
 
 docs: $(INSTALLED)  ## what is made from the code: the settings table
 	$(BIN)/python -c 'from respond_async import settings_table; print("# Settings\n\nMade by `make docs` from `respond_async/settings.py`. Every setting is an environment variable.\n\n" + settings_table(), end="")' > docs/settings.md
