@@ -3,40 +3,31 @@
 import itertools
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import ChannelError
 from amqp.protocol import queue_declare_ok_t
 from kombu.transport import base
+from kombu.transport.base import to_rabbitmq_queue_arguments  # type: ignore[attr-defined]
 
+from kafka_transport.arguments import QueueArguments
 from kafka_transport.bindings import Binding
 from kafka_transport.delays import due_time
+from kafka_transport.delivery import Delivery
 from kafka_transport.errors import QueueNotFound
-from kafka_transport.inbox import Delivery
 from kafka_transport.publisher import Destination, Outgoing, log_failure
+from kafka_transport.subscription import Prefetch, Subscription
 from kafka_transport.topics import EXCHANGE
 from kafka_transport.wire import PreparedMessage, encode
 
 if TYPE_CHECKING:
     from kafka_transport.transport import Transport
 
-__all__ = ["Channel", "Subscription"]
+__all__ = ["Channel"]
 
 #: One delivery, one tag, never used again: a partition that leaves and comes back delivers the
 #: same offset while its first copy still runs.
 _tags: Final = itertools.count(1)
-
-
-@dataclass(slots=True, eq=False)
-class Subscription:
-    """One consumer on one queue."""
-
-    tag: str
-    queue: str
-    callback: Callable[[base.Message], Any]
-    no_ack: bool
-    channel: "Channel" = field(repr=False)
 
 
 class Channel(base.StdChannel):
@@ -46,10 +37,13 @@ class Channel(base.StdChannel):
         self.connection: Transport | None = connection
         self.channel_id: Final = channel_id
         self.no_ack_consumers: set[str] | None = set()
-        self.prefetch_count = 0
+        self.prefetch: Final = Prefetch()
         self.closed = False
+        # A late ack still finds it when the channel is closed.
+        self._dispatch: Final = connection.dispatch
         self._subscriptions: Final[dict[str, Subscription]] = {}
-        self._unacked: Final[dict[int, Delivery]] = {}
+        #: By tag, with the consumer that has it; what `basic_get` fetched has none.
+        self._unacked: Final[dict[int, tuple[Delivery, Subscription | None]]] = {}
 
     @property
     def _transport(self) -> "Transport":
@@ -72,21 +66,23 @@ class Channel(base.StdChannel):
         """Forgets the exchange and what is bound to it, in this process."""
         self._transport.cluster.bindings.delete_exchange(exchange)
 
-    def queue_declare(
+    def queue_declare(  # noqa: PLR0917  # kombu calls it so
         self,
         queue: str = "",
         passive: bool = False,  # noqa: FBT001, FBT002
         durable: bool = True,  # noqa: FBT001, FBT002
         exclusive: bool = False,  # noqa: FBT001, FBT002
         auto_delete: bool = False,  # noqa: FBT001, FBT002
+        arguments: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> queue_declare_ok_t:
-        """Makes the topic of a durable queue; begins to listen for a transient one.
+        """Makes the topics of a durable queue; begins to listen for a transient one.
 
         The message count is asked for only where it is what the caller wants: with `passive`.
 
         Raises:
             QueueNotFound: `passive`, and there is no such queue.
+            InvalidOption: An argument has a value that cannot be used.
         """
         queue = queue or f"amq.gen-{uuid.uuid4()}"
         transport = self._transport
@@ -99,10 +95,19 @@ class Channel(base.StdChannel):
             else:
                 raise QueueNotFound(f"there is no queue {queue!r}: declare it first")
         elif auto_delete or exclusive or not durable:
-            transport.declare_transient(queue, auto_delete=auto_delete or exclusive)
+            transport.declare_transient(
+                queue, QueueArguments.of(arguments), auto_delete=auto_delete or exclusive
+            )
         else:
-            transport.durable.declare(queue)
+            transport.durable.declare(queue, QueueArguments.of(arguments))
         return queue_declare_ok_t(queue, count, 0)
+
+    def prepare_queue_arguments(
+        self, arguments: dict[str, Any] | None, **options: Any
+    ) -> dict[str, Any]:
+        """Kombu's `Queue(max_priority=, message_ttl=, expires=)` under RabbitMQ's names."""
+        prepared: dict[str, Any] = to_rabbitmq_queue_arguments(arguments or {}, **options)
+        return prepared
 
     def queue_bind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:
         """Binds a queue to an exchange."""
@@ -126,7 +131,7 @@ class Channel(base.StdChannel):
         """Deletes what waits in a queue; how many messages that were."""
         transport = self._transport
         if transport.is_transient(queue):
-            return transport.inbox.discard(lambda delivery: delivery.queue == queue)
+            return transport.inbox.discard(queue)
         return transport.durable.purge(queue)
 
     def after_reply_message_received(self, queue: str) -> None:
@@ -175,10 +180,11 @@ class Channel(base.StdChannel):
         publisher = transport.cluster.publisher
         value, key, headers = encode(message, exchange or "", routing_key or "")
         due = due_time(message["headers"]) if transport.options.durable_delays else None
+        priority = int(message["properties"].get("priority") or 0)
         confirmations = []
         for topic, durable in transport.route(exchange or "", routing_key or ""):
             to = (
-                transport.durable.destination(topic, due)
+                transport.durable.destination(topic, due, priority)
                 if durable
                 else Destination(topic, transport.cluster.topics.ensure(topic, EXCHANGE))
             )
@@ -203,7 +209,7 @@ class Channel(base.StdChannel):
         """Begins to deliver a queue's messages to `callback`."""
         assert callback is not None
         tag = consumer_tag or f"ctag-{uuid.uuid4()}"
-        subscription = Subscription(tag, queue, callback, no_ack, self)
+        subscription = Subscription(tag, queue, callback, no_ack, self, self.prefetch)
         self._subscriptions[tag] = subscription
         if no_ack and self.no_ack_consumers is not None:
             self.no_ack_consumers.add(tag)
@@ -219,41 +225,45 @@ class Channel(base.StdChannel):
             self.connection.unsubscribe(subscription)
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> base.Message | None:  # noqa: FBT001, FBT002
-        """One message that has come in already, or None."""
-        delivery = self._transport.get(queue)
-        return None if delivery is None else self._message(delivery, no_ack=no_ack)
+        """The queue's next message, or None if it is empty; no prefetch count limits it."""
+        delivery = self._transport.dispatch.get(queue)
+        return None if delivery is None else self._message(delivery, None, no_ack=no_ack)
 
     def basic_qos(
         self,
         prefetch_size: int = 0,  # noqa: ARG002
         prefetch_count: int = 0,
-        apply_global: bool = False,  # noqa: ARG002, FBT001, FBT002
+        apply_global: bool = False,  # noqa: FBT001, FBT002
         **_: Any,
     ) -> None:
-        """At most `prefetch_count` unacked messages on this channel; 0 is any number."""
-        self.prefetch_count = prefetch_count
-        self._transport.inbox.ring()
+        """At most `prefetch_count` unacked messages, 0 is any number.
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the prefetch count allows another message."""
-        return not self.prefetch_count or len(self._unacked) < self.prefetch_count
+        For each consumer of this channel; with `apply_global`, for all of them together. It may be
+        changed at any time: consumers that have more keep them.
+        """
+        if apply_global:
+            self.prefetch.shared = prefetch_count
+        else:
+            self.prefetch.each = prefetch_count
+        self._transport.dispatch.room()
 
     def deliver(self, subscription: Subscription, delivery: Delivery) -> None:
         """Hands a message to its consumer; called by the thread that drains the connection."""
-        subscription.callback(self._message(delivery, no_ack=subscription.no_ack))
+        subscription.callback(self._message(delivery, subscription, no_ack=subscription.no_ack))
 
-    def _message(self, delivery: Delivery, *, no_ack: bool) -> base.Message:
+    def _message(
+        self, delivery: Delivery, subscription: Subscription | None, *, no_ack: bool
+    ) -> base.Message:
         envelope = delivery.envelope
         tag = next(_tags)
-        if delivery.begin is not None:
-            delivery.begin()
-        delivery.deliveries += 1
+        delivery.begin()
         if no_ack:
-            if delivery.settle is not None:
-                delivery.settle()
+            self._transport.dispatch.acked(delivery)
         else:
-            self._unacked[tag] = delivery
+            self._unacked[tag] = delivery, subscription
+            if subscription is not None:
+                subscription.unacked.add(tag)
+                self.prefetch.unacked.add(tag)
         return base.Message(
             body=envelope.body,  # type: ignore[arg-type]  # bytes, as from amqp
             delivery_tag=tag,  # type: ignore[arg-type]  # a number, as from amqp
@@ -281,11 +291,13 @@ class Channel(base.StdChannel):
             else [delivery_tag]
         )
         for tag in tags:
-            delivery = self._unacked.pop(tag, None)
-            if delivery is not None and delivery.settle is not None:
-                delivery.settle()
-        if self.connection is not None:
-            self.connection.inbox.ring()
+            delivery, subscription = self._unacked.pop(tag, (None, None))
+            if delivery is None:
+                continue
+            if subscription is not None:
+                subscription.unacked.discard(tag)
+                self.prefetch.unacked.discard(tag)
+            self._dispatch.acked(delivery)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
         """Moves a message to the dead letters, or to the end of its queue; then it is acked here.
@@ -293,7 +305,7 @@ class Channel(base.StdChannel):
         Raises:
             KafkaTransportError: It could not be moved; it stays unacked and comes again.
         """
-        delivery = self._unacked.get(delivery_tag)
+        delivery, _ = self._unacked.get(delivery_tag, (None, None))
         if delivery is not None and requeue:
             self._transport.requeue(delivery)
         elif delivery is not None:
@@ -314,6 +326,6 @@ class Channel(base.StdChannel):
             self.basic_cancel(tag)
         if self.connection is not None:
             # The entries stay in `_unacked`: a task that ends later may still ack.
-            self.connection.give_back(list(self._unacked.values()))
+            self._dispatch.give_back([delivery for delivery, _ in list(self._unacked.values())])
             self.connection.close_channel(self)
             self.connection = None

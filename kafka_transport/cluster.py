@@ -2,12 +2,15 @@
 
 import os
 import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka_transport.bindings import Bindings
 from kafka_transport.config import Options
 from kafka_transport.publisher import Publisher
 from kafka_transport.topics import Topics
+
+if TYPE_CHECKING:
+    from kafka_transport.arguments import QueueArguments
 
 __all__ = ["Cluster", "cluster_for"]
 
@@ -19,6 +22,10 @@ class Cluster:
         self.topics: Final = Topics(properties, options)
         self.publisher: Final = Publisher(properties, options)
         self.bindings: Final = Bindings()
+        #: What queues were declared with, by topic.
+        self.arguments: Final[dict[str, QueueArguments]] = {}
+        #: The highest lane of queues, by topic.
+        self.lanes: Final[dict[str, int]] = {}
 
 
 _lock = threading.Lock()

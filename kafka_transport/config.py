@@ -40,8 +40,13 @@ CONSUMER_PROPERTIES: Final[Mapping[str, Any]] = {
 class Options:
     """Celery's ``broker_transport_options`` for ``kafka://``."""
 
-    #: Consumer group that shares the durable queues.
+    #: Who shares the durable queues: each is read by a consumer group `<group_id>.<topic>`.
     group_id: str = "celery"
+    #: "classic", or "consumer" for KIP-848, whose timeouts are the broker's.
+    group_protocol: str = "classic"
+    #: Name of a static member (KIP-345), e.g. "%h" for the host's name: a worker that restarts within
+    #: the session timeout keeps its partitions. It must differ between workers.
+    group_instance_id: str = ""
     #: Partitions of a topic made by this transport: the most workers that can share one queue.
     num_partitions: int = 16
     #: Replicas of a topic made by this transport; -1 takes the broker's default (KIP-464).
@@ -56,7 +61,7 @@ class Options:
     confirm_publish: bool = True
     #: Seconds until a message that no broker acknowledged is given up.
     publish_timeout: float = 30.0
-    #: Records fetched ahead of the consumers, per connection; beyond it partitions are paused.
+    #: Messages of one lane of a queue that wait in a worker; beyond it partitions are paused.
     max_buffered: int = 1000
     #: Offsets that one partition may run ahead of its oldest unacknowledged message.
     max_ahead: int = 20_000
@@ -66,6 +71,8 @@ class Options:
     dead_letters: bool = True
     #: Keep messages with an `eta` in Kafka until they are due, not in the worker's memory.
     durable_delays: bool = True
+    #: Messages of one key run one at a time, in order; a queue's argument `x-key-order` overrides it.
+    key_order: bool = False
     #: Seconds that a partition asked back by the group waits for its running tasks to end.
     revoke_timeout: float = 10.0
     #: librdkafka properties of every client, of producers, and of consumers.
@@ -85,6 +92,10 @@ class Options:
         if options.auto_offset_reset not in ("earliest", "latest"):
             raise InvalidOption(
                 f"auto_offset_reset is {options.auto_offset_reset!r}: use 'earliest' or 'latest'"
+            )
+        if options.group_protocol not in ("classic", "consumer"):
+            raise InvalidOption(
+                f"group_protocol is {options.group_protocol!r}: use 'classic' or 'consumer'"
             )
         for name in ("num_partitions", "publish_timeout", "max_buffered", "max_ahead"):
             if getattr(options, name) <= 0:

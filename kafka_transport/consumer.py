@@ -1,26 +1,33 @@
-"""The consumer of durable queues: one member of the consumer group for each connection.
+"""The consumer of one durable queue: a member of the queue's own consumer group.
+
+A group a queue, since cooperative-sticky balances the sum of a group's partitions: with several
+topics in one group a worker may get all of one and none of another. For the same reason the group
+knows the queue's own topic alone: lanes and delays follow its partitions (`lanes`), assigned and
+unassigned beside them, and their commits go to the same group.
 
 Only the polling thread touches the librdkafka consumer: a call from another thread waits until
-poll() returns, and starves beside a thread that polls all the time. Other threads leave their
-wishes (topics, acks) under a lock, and the polling thread finds them within `BUSY_SECONDS`.
+poll() returns, and starves beside a thread that polls all the time. Acks reach it by a deque.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from confluent_kafka import Consumer as BareConsumer
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
+from kafka_transport.arguments import QueueArguments
 from kafka_transport.clients import Consumer
 from kafka_transport.cluster import Cluster
 from kafka_transport.commits import Commits
-from kafka_transport.config import CONSUMER_PROPERTIES, Options, for_consumer
+from kafka_transport.config import Options, for_consumer
 from kafka_transport.inbox import Inbox
 from kafka_transport.intake import Intake
+from kafka_transport.lanes import QueueTopics
+from kafka_transport.membership import group_properties
 from kafka_transport.partitions import Partitions, Place
 
 __all__ = ["GroupConsumer"]
@@ -39,15 +46,12 @@ COMMITTED_SECONDS: Final = 5.0
 #: Records taken over at a time.
 BATCH: Final = 500
 
-#: A member that vanished is given up after six seconds, the shortest that brokers allow by
-#: default (`group.min.session.timeout.ms`). The newer protocol (KIP-848) is not used as its
-#: timeout is the broker's, 45 s by default, and a joining member waited 5 s in our measurement.
-GROUP_PROPERTIES: Final[dict[str, Any]] = {
-    **CONSUMER_PROPERTIES,
-    "partition.assignment.strategy": "cooperative-sticky",
-    "session.timeout.ms": 6000,
-    "heartbeat.interval.ms": 2000,
-}
+#: Seconds for which a full buffer is waited for before its partitions are paused. A pause makes
+#: librdkafka throw away what it has fetched, and fetch it again.
+PATIENCE_SECONDS: Final = 0.5
+
+#: Messages that may wait behind another one of their key, in times of `max_buffered`.
+HELD: Final = 10
 
 
 class GroupConsumer:
@@ -55,155 +59,196 @@ class GroupConsumer:
 
     def __init__(  # noqa: PLR0917  # made in one place
         self,
-        group_id: str,
+        queue: str,
+        topics: QueueTopics,
+        arguments: QueueArguments,
         properties: dict[str, Any],
         options: Options,
         inbox: Inbox,
         cluster: Cluster,
         on_failure: Callable[[KafkaError], None],
+        *,
+        stays: float | None = None,
     ) -> None:
-        self._group_id: Final = group_id
+        self.group_id: Final = f"{options.group_id}.{topics.main}"
+        self._topics: Final = topics
         self._options: Final = options
         self._inbox: Final = inbox
+        key_order = options.key_order if arguments.key_order is None else arguments.key_order
+        self._buffer: Final = inbox.open(queue, len(topics.lanes), key_order=key_order)
+        self._lane_of: Final = {topic: lane for lane, (topic, _) in enumerate(topics.lanes)}
         self._on_failure: Final = on_failure
-        self._lock: Final = threading.Lock()
-        # Under the lock. Topics to be read, each with the queue that it is.
-        self._topics: dict[str, str] = {}
-        # Cancelled and not yet given back. Records skipped meanwhile come again only with a new
-        # assignment, so a topic consumed anew waits until it has left this set.
-        self._closing: Final[set[str]] = set()
         self._stopping = False
+        self._lock: Final = threading.Lock()
+        # Under the lock.
+        self._cancelled = False
+        self._until = None if stays is None else time.monotonic() + stays
         # The polling thread's own.
         self._assigned: Final[set[Place]] = set()
         self._paused: set[Place] = set()
-        self._subscribed: frozenset[str] = frozenset()
+        self._full_since: float | None = None
         self._partitions: Final = Partitions()
-        self._intake: Final = Intake(options, self._partitions, cluster)
+        self._intake: Final = Intake(queue, topics, arguments, options, self._partitions, cluster)
         self._commits: Final = Commits(self._partitions)
+        # Written by the polling thread, read by others.
+        self._joined = False
+        self._ends: Final[dict[Place, int]] = {}
         self._consumer: Final = Consumer(
             for_consumer(properties)
-            | GROUP_PROPERTIES
+            | group_properties(options, passing=stays is not None)
             | {
-                "group.id": group_id,
+                "group.id": self.group_id,
                 "auto.offset.reset": options.auto_offset_reset,
                 "on_commit": self._commits.on_commit,
+                "enable.partition.eof": True,
             }
             | dict(options.kafka_consumer_config)
         )
-        self._thread: Final = threading.Thread(target=self._run, name="kafka-consumer", daemon=True)
+        self._thread: Final = threading.Thread(
+            target=self._run, name=f"kafka-consumer-{queue}", daemon=True
+        )
         self._thread.start()
 
-    def consume(self, topic: str, queue: str) -> None:
-        """Delivers what is in `topic` as messages of `queue` from now on."""
-        with self._lock:
-            self._topics = {**self._topics, topic: queue}
+    def cancel(self) -> None:
+        """Delivers nothing more, and leaves the group once the running messages are acked.
 
-    def cancel(self, queue: str) -> None:
-        """Delivers nothing more of `queue`.
-
-        What was not seen yet goes back to the group, once the running messages are acked: given
-        away earlier, they would run a second time elsewhere.
+        Given away earlier, they would run a second time elsewhere.
         """
         with self._lock:
-            self._closing.update(topic for topic, q in self._topics.items() if q == queue)
-            self._topics = {topic: q for topic, q in self._topics.items() if q != queue}
+            self._cancelled = True
+
+    def stay(self, seconds: float | None) -> bool:
+        """Cancels itself after so many seconds, or never; false if it is cancelled already."""
+        with self._lock:
+            self._until = None if seconds is None else time.monotonic() + seconds
+            return not (self._cancelled or self._stopping)
 
     def leave(self) -> None:
         """Commits what was acked and leaves the group, so that its partitions move at once."""
         self._stopping = True
-        self._partitions.wake()
 
     def close(self, timeout: float = 5.0) -> None:
         """`leave`, and wait until it is done."""
         self.leave()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            logger.warning("the consumer did not leave group %r in time", self._group_id)
+            logger.warning("the consumer did not leave group %r in time", self.group_id)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it is not a member any more."""
+        return not self._thread.is_alive()
+
+    def has_read_to(self, ends: dict[Place, int]) -> bool:
+        """Whether what its partitions held up to these offsets came in."""
+        return self._joined and all(
+            self._ends.get(place, -1) >= ends.get(place, 0) for place in list(self._assigned)
+        )
 
     # The polling thread.
 
     def _run(self) -> None:
         try:
-            while not self._stopping:
-                self._subscribe()
-                self._receive(self._poll())
+            self._consumer.subscribe(
+                [self._topics.main],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+            while not (self._stopping or self._may_leave()):
+                records = self._poll()
+                self._partitions.apply()
+                if records:
+                    self._receive(records)
                 self._intake.forward_due(time.time())
                 self._commits.send(self._consumer, self._assigned)
                 self._regulate()
+            self._discard(self._assigned)
+            self._partitions.apply()
             self._commits.send_and_wait(self._consumer, self._assigned)
         except Exception:
             logger.exception("the Kafka consumer failed")
             self._on_failure(KafkaError(KafkaError._FAIL))  # noqa: SLF001
         finally:
+            # What the callbacks of close() wait for has been waited for.
+            self._stopping = True
             self._consumer.close()
 
+    def _may_leave(self) -> bool:
+        with self._lock:
+            if self._until is not None and time.monotonic() >= self._until:
+                self._cancelled = True
+        if not self._cancelled:
+            return False
+        self._discard(self._assigned)
+        self._partitions.apply()
+        return not self._partitions.running
+
     def _poll(self) -> list[Record]:
-        first = self._consumer.poll(
-            BUSY_SECONDS if self._partitions.busy(self._intake.waiting_places()) else IDLE_SECONDS
-        )
-        # consume() waits its whole timeout for a full batch; after a poll() it need not wait.
-        return [] if first is None else [first, *self._consumer.consume(BATCH, 0)]
+        if self._has_to_wait():
+            time.sleep(BUSY_SECONDS)
+            return []
+        records = self._consumer.consume(BATCH, 0)
+        if not records:
+            busy = self._cancelled or self._partitions.busy(self._intake.waiting_places())
+            record = self._consumer.poll(BUSY_SECONDS if busy else IDLE_SECONDS)
+            if record is not None:
+                records = [record]
+        return records
+
+    def _has_to_wait(self) -> bool:
+        """With the only lane full and emptied soon, not to poll costs less than to pause."""
+        if len(self._topics.lanes) > 1 or self._cancelled or not self._is_full(0, paused=False):
+            self._full_since = None
+            return False
+        if self._full_since is None:
+            self._full_since = time.monotonic()
+        return time.monotonic() - self._full_since < PATIENCE_SECONDS
 
     def _receive(self, records: list[Record]) -> None:
-        if not records:
-            return
-        with self._lock:
-            queues = {t: q for t, q in self._topics.items() if t not in self._closing}
         deliveries = []
         for record in records:
+            topic, partition = record.topic(), record.partition()
+            assert topic is not None
+            assert partition is not None
+            place = (topic, partition)
             error = record.error()
             if error is not None:
-                self._report(error)
-                continue
-            queue = queues.get(record.topic() or "")
-            delivery = self._intake.take(record, queue) if queue is not None else None
-            if delivery is not None:
-                deliveries.append(delivery)
+                self._report(error, place, record.offset())
+            elif place in self._assigned:
+                delivery = self._intake.take(record, place)
+                if delivery is not None:
+                    deliveries.append(delivery)
         if deliveries:
-            self._inbox.put(deliveries, control=False)
+            self._buffer.put(deliveries)
+            self._inbox.ring()
 
-    def _report(self, error: KafkaError) -> None:
+    def _report(self, error: KafkaError, place: Place, offset: int | None) -> None:
         if error.fatal():
             self._on_failure(error)
-        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            self._ends[place] = offset or 0
+        else:
             logger.warning("Kafka: %s", error.str())
 
-    def _subscribe(self) -> None:
-        with self._lock:
-            closing = frozenset(self._closing)
-        if closing:
-            self._inbox.discard(lambda d: d.origin is not None and d.origin[0] in closing)
-            self._intake.drop([place for place in self._assigned if place[0] in closing])
-        running = self._partitions.topics_with_running()
-        with self._lock:
-            self._closing.intersection_update({t for t, _ in self._assigned} | self._subscribed)
-            closing = frozenset(self._closing)
-            wanted = frozenset(self._topics) - closing | self._subscribed & closing & running
-        if wanted == self._subscribed:
-            return
-        self._subscribed = wanted
-        if wanted:
-            self._consumer.subscribe(
-                sorted(wanted),
-                on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_lost,
-            )
-        else:
-            self._consumer.unsubscribe()
+    def _is_full(self, lane: int, *, paused: bool) -> bool:
+        most = self._options.max_buffered // (2 if paused else 1)
+        return self._buffer.waiting(lane) >= max(1, most) or self._buffer.held >= HELD * most
 
     def _regulate(self) -> None:
         """Pauses what has enough waiting, resumes what has room."""
-        waiting = self._inbox.waiting(control=False)
-        full = self._options.max_buffered
-        hold_all = waiting >= full or (bool(self._paused) and waiting > full // 2)
         delayed = self._intake.waiting_places()
+        full = {
+            topic
+            for topic, lane in self._lane_of.items()
+            if self._is_full(lane, paused=any(place[0] == topic for place in self._paused))
+        }
         hold = {
             place
             for place in self._assigned
-            if (hold_all and not self._intake.is_delay(place))
+            if self._cancelled
+            or place[0] in full
             or place in delayed
-            or place[0] in self._closing
             or self._partitions.ahead(place) >= self._options.max_ahead
         }
         if hold == self._paused:
@@ -216,20 +261,35 @@ class GroupConsumer:
 
     # Callbacks of the group; librdkafka calls them inside poll() and close().
 
+    def _with_followers(self, partitions: list[TopicPartition]) -> list[Place]:
+        return [
+            place
+            for tp in partitions
+            for place in ((tp.topic, tp.partition), *self._topics.followers(tp.partition))
+        ]
+
     def _on_assign(self, consumer: BareConsumer, partitions: list[TopicPartition]) -> None:
+        self._partitions.apply()
+        places = self._with_followers(partitions)
+        wanted = [TopicPartition(*place) for place in places]
         try:
-            stored = consumer.committed(partitions, timeout=COMMITTED_SECONDS)
+            stored = consumer.committed(wanted, timeout=COMMITTED_SECONDS) if wanted else []
         except KafkaException as error:
             logger.warning("what was acked out of order may run again: %s", error.args[0].str())
-            stored = partitions
+            stored = wanted
         for tp in stored:
             place = (tp.topic, tp.partition)
+            self._ends.pop(place, None)
             self._partitions.assign(place, tp.offset if tp.offset >= 0 else None, tp.metadata or "")
             self._assigned.add(place)
-        logger.info("got %s", _names(partitions))
-        consumer.incremental_assign(partitions)
-        # librdkafka remembers over a rebalance that a partition was paused.
-        consumer.resume(partitions)
+        logger.info("got %s", _names(places))
+        if wanted:
+            consumer.incremental_assign([TopicPartition(*place) for place in places])
+            # librdkafka remembers over a rebalance that a partition was paused.
+            consumer.resume(wanted)
+        else:
+            consumer.incremental_assign([])
+        self._joined = True
 
     def _on_revoke(self, consumer: BareConsumer, partitions: list[TopicPartition]) -> None:
         places = self._withdraw(partitions)
@@ -238,28 +298,34 @@ class GroupConsumer:
         )
         self._commits.send_and_wait(consumer, places)
         self._assigned.difference_update(places)
-        logger.info("gave back %s", _names(partitions))
+        logger.info("gave back %s", _names(places))
         if left and not self._stopping:
             logger.warning(
                 "%d running messages go to another member of group %r as well: they did not end "
                 "within revoke_timeout (%g s)",
-                left, self._group_id, self._options.revoke_timeout,
+                left, self.group_id, self._options.revoke_timeout,
             )  # fmt: skip
-        consumer.incremental_unassign(partitions)
+        consumer.incremental_unassign([TopicPartition(*place) for place in places])
 
     def _on_lost(self, consumer: BareConsumer, partitions: list[TopicPartition]) -> None:
-        self._assigned.difference_update(self._withdraw(partitions))
-        logger.warning("lost %s: the group had no sign of life from here", _names(partitions))
-        consumer.incremental_unassign(partitions)
+        places = self._withdraw(partitions)
+        self._assigned.difference_update(places)
+        logger.warning("lost %s: the group had no sign of life from here", _names(places))
+        consumer.incremental_unassign([TopicPartition(*place) for place in places])
 
     def _withdraw(self, partitions: list[TopicPartition]) -> set[Place]:
         """Takes back what no consumer has seen; it is delivered to whoever has the partition."""
-        places = {(tp.topic, tp.partition) for tp in partitions}
+        places = set(self._with_followers(partitions)) & self._assigned
         self._paused -= places
-        self._inbox.discard(lambda d: d.origin in places)
-        self._intake.drop(places)
+        self._discard(places)
+        self._partitions.apply()
         return places
 
+    def _discard(self, places: set[Place]) -> None:
+        for delivery in self._buffer.discard(lambda d: d.origin in places):
+            delivery.drop()
+        self._intake.drop(places)
 
-def _names(partitions: list[TopicPartition]) -> str:
-    return ", ".join(sorted(f"{tp.topic}[{tp.partition}]" for tp in partitions)) or "nothing"
+
+def _names(places: Iterable[Place]) -> str:
+    return ", ".join(sorted(f"{topic}[{partition}]" for topic, partition in places)) or "nothing"

@@ -6,8 +6,8 @@ messages only the first few of each partition are looked at. A message with 13 s
 8 in partition 3, then 4 in partition 2, then 1 in partition 0; then it goes to its queue.
 (RabbitMQ's delayed delivery for quorum queues climbs down the same ladder.)
 
-Each step is published, confirmed, and only then acked: nothing is lost with a worker, and every
-worker of the queue does this work for the partitions that the group gave it.
+Each step is published, confirmed, and only then acked: nothing is lost with a worker. The worker
+that has the queue's partition 0 does this for all.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ from confluent_kafka import Message as Record
 
 from kafka_transport.partitions import Place
 
-__all__ = ["LEVELS", "Waiting", "delay_group", "delay_topic", "due_time", "level_for"]
+__all__ = ["LEVELS", "Waiting", "delay_topic", "due_time", "level_for"]
 
 #: 2^27 seconds are more than four years.
 LEVELS: Final = 28
@@ -31,15 +31,6 @@ SHORTEST_SECONDS: Final = 1.0
 def delay_topic(topic: str) -> str:
     """Where the messages for a queue's topic wait."""
     return f"{topic}.delay"
-
-
-def delay_group(group_id: str) -> str:
-    """Who shares the delay topics: a group of its own.
-
-    In one group with the queues the partitions would be balanced by their sum, and one worker
-    could get all of a queue and another all of its delays (measured, cooperative-sticky).
-    """
-    return f"{group_id}.delay"
 
 
 def due_time(headers: dict[str, Any]) -> float | None:

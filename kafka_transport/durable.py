@@ -1,14 +1,16 @@
-"""Durable queues: each is a topic, with a topic beside it for what is not due and one for the dead."""
+"""Durable queues: each is a topic, with topics beside it for priorities, what is not due, and the dead."""
 
 import time
 from typing import Final
 
+from kafka_transport.arguments import QueueArguments
 from kafka_transport.cluster import Cluster
 from kafka_transport.config import Options
-from kafka_transport.delays import SHORTEST_SECONDS, delay_group, delay_topic, level_for
+from kafka_transport.delays import SHORTEST_SECONDS, delay_topic, level_for
+from kafka_transport.delivery import Delivery
 from kafka_transport.errors import InvalidName
-from kafka_transport.inbox import Delivery
 from kafka_transport.intake import death_headers
+from kafka_transport.lanes import HIGHEST_LANE, QueueTopics, lane_topic
 from kafka_transport.publisher import Destination, Outgoing
 from kafka_transport.topics import DEAD, DELAY, QUEUE, Shape, dead_letter_topic, queue_topic
 from kafka_transport.wire import RecordHeaders, encode
@@ -31,9 +33,14 @@ class DurableQueues:
         """
         return queue_topic(queue, self._options.topic_prefix)
 
-    def declare(self, queue: str) -> None:
-        """Makes the queue's topic if it is not there."""
-        self._cluster.topics.ensure(self.topic_of(queue))
+    def declare(self, queue: str, arguments: QueueArguments) -> None:
+        """Makes the queue's topics, one for each lane, if they are not there."""
+        topic = self.topic_of(queue)
+        lanes = [lane_topic(topic, lane) for lane in range(arguments.max_priority + 1)]
+        self._cluster.topics.ensure_all(lanes)
+        self._cluster.arguments[topic] = arguments
+        if self._cluster.lanes.get(topic, -1) < arguments.max_priority:
+            self._cluster.lanes[topic] = arguments.max_priority
 
     def exists(self, queue: str) -> bool:
         """Whether there is such a queue."""
@@ -42,42 +49,63 @@ class DurableQueues:
         except InvalidName:
             return False
 
-    def read_by(self, queue: str) -> list[tuple[str, str]]:
-        """The topics that a consumer of the queue reads, each with its group."""
-        topic, group = self.topic_of(queue), self._options.group_id
-        if not self._options.durable_delays:
-            return [(topic, group)]
-        self._cluster.topics.ensure(delay_topic(topic), DELAY)
-        return [(topic, group), (delay_topic(topic), delay_group(group))]
+    def arguments_of(self, queue: str) -> QueueArguments:
+        """What the queue was declared with in this process."""
+        return self._cluster.arguments.get(self.topic_of(queue), QueueArguments())
+
+    def topics_of(self, queue: str) -> QueueTopics:
+        """What a consumer of the queue reads."""
+        topics, topic = self._cluster.topics, self.topic_of(queue)
+        highest = self._look_for_lanes(topic)
+        lanes = topics.ensure_all([lane_topic(topic, lane) for lane in range(highest + 1)])
+        delay = None
+        if self._options.durable_delays:
+            delay = (delay_topic(topic), topics.ensure(delay_topic(topic), DELAY))
+        return QueueTopics(tuple(lanes.items()), delay)
+
+    def group_of(self, queue: str) -> str:
+        """The consumer group that shares the queue."""
+        return f"{self._options.group_id}.{self.topic_of(queue)}"
 
     def count(self, queue: str) -> int:
         """Messages that are not done, those that are not due among them."""
-        topics = self._cluster.topics
-        return sum(topics.lag(*place) for place in self._with_messages(queue))
+        return self._cluster.topics.lag(self._with_messages(queue), self.group_of(queue))
+
+    def ends(self, queue: str) -> dict[tuple[str, int], int]:
+        """Where the next message of each partition of the queue's lanes will stand."""
+        return {
+            (end.topic, end.partition): end.offset
+            for topic, _ in self.topics_of(queue).lanes
+            for end in self._cluster.topics.end_offsets(topic)
+        }
 
     def purge(self, queue: str) -> int:
         """Deletes the messages; how many they were."""
-        topics = self._cluster.topics
-        return sum(topics.purge(*place) for place in self._with_messages(queue))
+        return self._cluster.topics.purge(self._with_messages(queue), self.group_of(queue))
 
     def delete(self, queue: str) -> None:
         """Deletes the topics with their messages. The dead letters stay."""
         self._cluster.bindings.delete_queue(queue)
-        for topic, _ in self._with_messages(queue):
-            self._cluster.topics.delete(topic)
+        self._cluster.topics.delete(self._with_messages(queue))
+        self._cluster.arguments.pop(self.topic_of(queue), None)
+        self._cluster.lanes.pop(self.topic_of(queue), None)
 
-    def destination(self, topic: str, due: float | None) -> Destination:
-        """Where a message for a queue's topic goes now: to where it waits, if it is not due."""
+    def destination(self, topic: str, due: float | None, priority: int = 0) -> Destination:
+        """Where a message for a queue's topic goes now.
+
+        To the lane of its priority, or the highest there is; if it is not due, to where it waits.
+        """
         topics = self._cluster.topics
         left = 0.0 if due is None else due - time.time()
         if left < SHORTEST_SECONDS:
-            return Destination(topic, topics.ensure(topic, QUEUE))
+            lane = lane_topic(topic, min(priority, self._highest_lane(topic)) if priority else 0)
+            return Destination(lane, topics.ensure(lane, QUEUE))
         waits_in = delay_topic(topic)
         partitions = topics.ensure(waits_in, DELAY)
         return Destination(waits_in, partitions, level_for(left, partitions))
 
     def requeue(self, delivery: Delivery) -> None:
-        """Puts a message at the end of its queue; returns once the broker has it."""
+        """Puts a message at the end of its lane; returns once the broker has it."""
         assert delivery.origin is not None
         delivery.envelope.properties["delivery_count"] = delivery.deliveries
         self._send_on(delivery, delivery.origin[0], QUEUE, [])
@@ -85,13 +113,27 @@ class DurableQueues:
     def bury(self, delivery: Delivery, reason: str) -> None:
         """Moves a message to its queue's dead letters; returns once the broker has it."""
         if delivery.origin is not None and self._options.dead_letters:
-            topic = dead_letter_topic(delivery.origin[0])
+            topic = dead_letter_topic(self.topic_of(delivery.queue))
             self._send_on(delivery, topic, DEAD, death_headers(delivery.origin, None, reason))
 
-    def _with_messages(self, queue: str) -> list[tuple[str, str]]:
-        topic, group = self.topic_of(queue), self._options.group_id
-        both = ((topic, group), (delay_topic(topic), delay_group(group)))
-        return [(t, g) for t, g in both if self._cluster.topics.exists(t)]
+    def _highest_lane(self, topic: str) -> int:
+        highest = self._cluster.lanes.get(topic)
+        return self._look_for_lanes(topic) if highest is None else highest
+
+    def _look_for_lanes(self, topic: str) -> int:
+        """Lanes that another process declared count as well."""
+        highest = self._cluster.lanes.get(topic, 0)
+        while highest < HIGHEST_LANE and self._cluster.topics.exists(
+            lane_topic(topic, highest + 1)
+        ):
+            highest += 1
+        self._cluster.lanes[topic] = highest
+        return highest
+
+    def _with_messages(self, queue: str) -> list[str]:
+        topic = self.topic_of(queue)
+        lanes = [lane_topic(topic, lane) for lane in range(self._highest_lane(topic) + 1)]
+        return [t for t in (*lanes, delay_topic(topic)) if self._cluster.topics.exists(t)]
 
     def _send_on(
         self, delivery: Delivery, topic: str, shape: Shape, more_headers: RecordHeaders

@@ -4,34 +4,12 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
-from kafka_transport.wire import Envelope
+from kafka_transport.buffer import Buffer
+from kafka_transport.delivery import Delivery
 
-__all__ = ["Delivery", "Inbox"]
-
-
-@dataclass(slots=True, eq=False)
-class Delivery:
-    """One message for one queue.
-
-    `settle` is called once, from any thread, when the message is acked. A message of a transient
-    queue has none.
-    """
-
-    queue: str
-    envelope: Envelope
-    #: Topic and partition it came from, for a message of a durable queue.
-    origin: tuple[str, int] | None = None
-    settle: Callable[[], None] | None = None
-    #: Called when the message is handed to a consumer.
-    begin: Callable[[], None] | None = None
-    #: How often it was handed to a consumer before.
-    deliveries: int = 0
-    #: Called instead of `settle` if nobody ever saw the message.
-    drop: Callable[[], None] | None = None
+__all__ = ["Inbox"]
 
 
 class Inbox:
@@ -40,66 +18,74 @@ class Inbox:
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
         self._control: Final[OrderedDict[str, deque[Delivery]]] = OrderedDict()
-        self._tasks: Final[OrderedDict[str, deque[Delivery]]] = OrderedDict()
+        #: Of durable queues, in the order in which they are served.
+        self._buffers: Final[OrderedDict[str, Buffer]] = OrderedDict()
         self._bell: Final = _Bell()
 
-    def put(self, deliveries: list[Delivery], *, control: bool) -> None:
-        """Adds messages and wakes the connection. Control messages overtake tasks."""
-        queues = self._control if control else self._tasks
+    def open(self, queue: str, lanes: int, *, key_order: bool) -> Buffer:
+        """The place for messages of a durable queue; nothing is left in it of an earlier time."""
+        with self._lock:
+            buffer = self._buffers[queue] = Buffer(lanes, key_order=key_order)
+        return buffer
+
+    def put(self, deliveries: list[Delivery]) -> None:
+        """Adds messages of transient queues and wakes the connection."""
         with self._lock:
             for delivery in deliveries:
-                queues.setdefault(delivery.queue, deque()).append(delivery)
+                self._control.setdefault(delivery.queue, deque()).append(delivery)
         self._bell.ring()
 
-    def queues(self) -> Iterator[str]:
-        """Queues with a message, in the order in which they are to be served."""
+    def queues(self) -> list[str]:
+        """Queues with a message, in turn. Control messages overtake tasks."""
         with self._lock:
-            return iter([*self._control, *self._tasks])
+            return [*self._control, *(queue for queue, buffer in self._buffers.items() if buffer)]
 
     def take(self, queue: str) -> Delivery | None:
-        """The oldest message of `queue`; the queue goes behind the others."""
+        """The next message of `queue`; the queue goes behind the others."""
         with self._lock:
-            for queues in (self._control, self._tasks):
-                waiting = queues.get(queue)
-                if waiting:
-                    delivery = waiting.popleft()
-                    if waiting:
-                        queues.move_to_end(queue)
-                    else:
-                        del queues[queue]
-                    return delivery
-        return None
+            buffer = self._buffers.get(queue)
+            if buffer is not None:
+                self._buffers.move_to_end(queue)
+                return buffer.take()
+            waiting = self._control.get(queue)
+            if waiting is None:
+                return None
+            delivery = waiting.popleft()
+            if waiting:
+                self._control.move_to_end(queue)
+            else:
+                del self._control[queue]
+            return delivery
 
-    def discard(self, wanted: Callable[[Delivery], bool]) -> int:
-        """Drops the messages that `wanted` names, unseen; how many they were."""
-        dropped: list[Delivery] = []
+    def put_back(self, delivery: Delivery) -> bool:
+        """A message that was taken is the next one of its queue again; false if that is gone."""
         with self._lock:
-            for queues in (self._control, self._tasks):
-                for queue in list(queues):
-                    kept: deque[Delivery] = deque()
-                    for delivery in queues[queue]:
-                        (dropped if wanted(delivery) else kept).append(delivery)
-                    if kept:
-                        queues[queue] = kept
-                    else:
-                        del queues[queue]
-        for delivery in dropped:
-            if delivery.drop is not None:
-                delivery.drop()
-        return len(dropped)
+            if delivery.origin is None:
+                self._control.setdefault(delivery.queue, deque()).appendleft(delivery)
+                return True
+            buffer = self._buffers.get(delivery.queue)
+        if buffer is None:
+            return False
+        buffer.put_back(delivery)
+        return True
 
-    def waiting(self, *, control: bool) -> int:
-        """Messages that wait for a consumer."""
+    def discard(self, queue: str) -> int:
+        """Forgets what waits in a transient queue; how many messages that were."""
         with self._lock:
-            return sum(map(len, (self._control if control else self._tasks).values()))
+            return len(self._control.pop(queue, ()))
+
+    def waiting(self) -> int:
+        """Messages of transient queues that wait for a consumer."""
+        with self._lock:
+            return sum(map(len, self._control.values()))
 
     def waiting_in(self, queue: str) -> int:
-        """Messages of one queue that wait for a consumer."""
+        """Messages of one transient queue that wait for a consumer."""
         with self._lock:
-            return len(self._control.get(queue, ())) + len(self._tasks.get(queue, ()))
+            return len(self._control.get(queue, ()))
 
     def ring(self) -> None:
-        """Wakes the connection although nothing was put: there is room for a message again."""
+        """Wakes the connection: something was put, or there is room for a message again."""
         self._bell.ring()
 
     def hush(self) -> None:
@@ -127,10 +113,14 @@ class _Bell:
             os.set_blocking(self._read, False)
             os.set_blocking(self._write, False)
         self._lock = threading.Lock()
+        self._ringing = False
 
     def ring(self) -> None:
+        if self._ringing:
+            return
         with self._lock:
             if not self._closed:
+                self._ringing = True
                 # Blocked means that it is ringing already.
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._write, (1).to_bytes(8, "little"))
@@ -138,6 +128,8 @@ class _Bell:
     def hush(self) -> None:
         with self._lock:
             if not self._closed:
+                # Before the look at what is there: who rings from now on is heard again.
+                self._ringing = False
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._read, 4096)
 

@@ -14,7 +14,8 @@ from confluent_kafka import Message as Record
 
 from kafka_transport.clients import Consumer
 from kafka_transport.config import CONSUMER_PROPERTIES, for_consumer
-from kafka_transport.inbox import Delivery, Inbox
+from kafka_transport.delivery import Delivery
+from kafka_transport.inbox import Inbox
 from kafka_transport.wire import Envelope, decode
 
 __all__ = ["Tail"]
@@ -37,17 +38,22 @@ TAIL_PROPERTIES: Final[dict[str, Any]] = {
 
 
 class Tail:
-    """Reads exchange topics in a thread of its own. `queues_for` says who wants a message."""
+    """Reads exchange topics in a thread of its own. `queues_for` says who wants a message.
+
+    `forget_expired` is called now and then: queues that nobody uses may have come to their end.
+    """
 
     def __init__(
         self,
         properties: dict[str, Any],
         inbox: Inbox,
         queues_for: Callable[[Envelope], list[str]],
+        forget_expired: Callable[[], None],
         on_failure: Callable[[KafkaError], None],
     ) -> None:
         self._inbox: Final = inbox
         self._queues_for: Final = queues_for
+        self._forget_expired: Final = forget_expired
         self._on_failure: Final = on_failure
         self._consumer: Final = Consumer(
             for_consumer(properties) | TAIL_PROPERTIES | {"group.id": "kafka_transport.tail"}
@@ -84,7 +90,8 @@ class Tail:
         try:
             while not self._stopping.is_set():
                 self._assign(following)
-                if self._inbox.waiting(control=True) >= MAX_WAITING:
+                self._forget_expired()
+                if self._inbox.waiting() >= MAX_WAITING:
                     self._stopping.wait(POLL_SECONDS)
                     continue
                 first = self._consumer.poll(POLL_SECONDS)
@@ -122,4 +129,4 @@ class Tail:
                 continue
             deliveries += [Delivery(queue, envelope) for queue in self._queues_for(envelope)]
         if deliveries:
-            self._inbox.put(deliveries, control=True)
+            self._inbox.put(deliveries)

@@ -6,12 +6,11 @@ One `Topics` a process and cluster; what it has seen to exist it does not ask fo
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
-    OFFSET_INVALID,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
@@ -21,9 +20,11 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # it
 from confluent_kafka.cimpl import NewTopic
 
 from kafka_transport.clients import AdminClient
+from kafka_transport.commit_metadata import decode_metadata
 from kafka_transport.config import Options, for_producer
 from kafka_transport.delays import LEVELS, delay_topic
 from kafka_transport.errors import BrokerUnavailable, InvalidName, KafkaTransportError
+from kafka_transport.lanes import LANE_SUFFIXES
 
 __all__ = [
     "DEAD",
@@ -78,7 +79,7 @@ _PASSING: Final = frozenset(
 
 T = TypeVar("T")
 
-_RESERVED: Final = (delay_topic(""), ".exchange")
+_RESERVED: Final = (delay_topic(""), ".exchange", *LANE_SUFFIXES)
 
 _LEGAL: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -92,7 +93,7 @@ def queue_topic(queue: str, prefix: str = "") -> str:
     name = prefix + queue
     if queue.endswith(_RESERVED):
         raise InvalidName(
-            f"durable queue {queue!r}: names that end in .delay or .exchange are this transport's own"
+            f"durable queue {queue!r}: names that end in .delay, .exchange or .p1 to .p9 are this transport's own"
         )
     if not _LEGAL.fullmatch(name) or name in (".", ".."):
         raise InvalidName(
@@ -142,11 +143,20 @@ class Topics:
         """
         with self._lock:
             known = self._partitions.get(topic)
-        if known is None:
-            known = self._look(topic) or self._make(topic, shape or QUEUE)
+        return self.ensure_all([topic], shape)[topic] if known is None else known
+
+    def ensure_all(self, topics: Sequence[str], shape: "Shape | None" = None) -> dict[str, int]:
+        """`ensure` of several topics, made with one request."""
+        with self._lock:
+            known = {t: self._partitions[t] for t in topics if t in self._partitions}
+        if len(known) < len(topics):
+            known |= self._look([t for t in topics if t not in known])
+            missing = [t for t in topics if t not in known]
+            known |= self._make(missing, shape or QUEUE) if missing else {}
             with self._lock:
-                self._partitions[topic] = known
-                self._absent.pop(topic, None)
+                self._partitions.update(known)
+                for topic in topics:
+                    self._absent.pop(topic, None)
         return known
 
     def exists(self, topic: str) -> bool:
@@ -156,13 +166,12 @@ class Topics:
                 return True
             if time.monotonic() - self._absent.get(topic, -ABSENT_SECONDS) < ABSENT_SECONDS:
                 return False
-        partitions = self._look(topic)
+        found = self._look([topic])
         with self._lock:
-            if partitions:
-                self._partitions[topic] = partitions
-            else:
+            self._partitions.update(found)
+            if not found:
                 self._absent[topic] = time.monotonic()
-        return bool(partitions)
+        return bool(found)
 
     def forget(self, topic: str) -> None:
         """Looks anew next time: the topic was deleted, or turned out to be gone."""
@@ -176,19 +185,27 @@ class Topics:
             for partition, (_, high) in enumerate(self._watermarks(topic))
         ]
 
-    def lag(self, topic: str, group_id: str) -> int:
-        """Records that the group has not committed: a queue's message count."""
-        watermarks = self._watermarks(topic)
-        places = [TopicPartition(topic, partition) for partition in range(len(watermarks))]
+    def lag(self, topics: Sequence[str], group_id: str) -> int:
+        """Messages that the group has not done: a queue's message count."""
+        if not topics:
+            return 0
+        ends = {
+            (topic, partition): marks
+            for topic in topics
+            for partition, marks in enumerate(self._watermarks(topic))
+        }
         futures = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group_id, places)], request_timeout=REQUEST_SECONDS
+            [ConsumerGroupTopicPartitions(group_id, [TopicPartition(*place) for place in ends])],
+            request_timeout=REQUEST_SECONDS,
         )
-        stored = {tp.partition: tp.offset for tp in self._group_offsets(futures[group_id])}
+        stored = {(tp.topic, tp.partition): tp for tp in self._group_offsets(futures[group_id])}
         total = 0
-        for partition, (low, high) in enumerate(watermarks):
-            offset = stored.get(partition, OFFSET_INVALID)
-            if offset >= 0:
-                total += high - max(offset, low)
+        for place, (low, high) in ends.items():
+            tp = stored.get(place)
+            if tp is not None and tp.offset >= 0:
+                done, _ = decode_metadata(tp.offset, tp.metadata or "")
+                start = max(tp.offset, low)
+                total += high - start - sum(start <= offset < high for offset in done)
             elif self._options.auto_offset_reset == "earliest":
                 total += high - low
         return total
@@ -202,25 +219,28 @@ class Topics:
                 return []
             raise _unavailable(error) from error
 
-    def purge(self, topic: str, group_id: str) -> int:
-        """Deletes every record of the topic; how many the group had not committed."""
-        count = self.lag(topic, group_id)
-        futures = self._admin.delete_records(
-            self.end_offsets(topic), request_timeout=REQUEST_SECONDS
-        )
-        for future in futures.values():
-            self._ask(future.result)
+    def purge(self, topics: Sequence[str], group_id: str) -> int:
+        """Deletes every record of the topics; how many of them the group had not done."""
+        count = self.lag(topics, group_id)
+        ends = [end for topic in topics for end in self.end_offsets(topic)]
+        if ends:
+            futures = self._admin.delete_records(ends, request_timeout=REQUEST_SECONDS)
+            for future in futures.values():
+                self._ask(future.result)
         return count
 
-    def delete(self, topic: str) -> None:
-        """Deletes the topic with all its records."""
-        future = self._admin.delete_topics([topic], request_timeout=REQUEST_SECONDS)[topic]
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise _unavailable(error) from error
-        self.forget(topic)
+    def delete(self, topics: Sequence[str]) -> None:
+        """Deletes the topics with all their records."""
+        if not topics:
+            return
+        futures = self._admin.delete_topics(list(topics), request_timeout=REQUEST_SECONDS)
+        for topic, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise _unavailable(error) from error
+            self.forget(topic)
 
     def _watermarks(self, topic: str) -> list[tuple[int, int]]:
         """Of each partition, the oldest record's offset and the next one's."""
@@ -236,47 +256,60 @@ class Topics:
         high = self._ask(lambda: offsets(OffsetSpec.latest()))  # type: ignore[no-untyped-call]
         return list(zip(low, high, strict=True))
 
-    def _look(self, topic: str) -> int:
-        """Partitions of a topic, 0 if it is not there. Asks for all, as asking for one makes it."""
-        found = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_SECONDS))
-        metadata = found.topics.get(topic)
-        return len(metadata.partitions) if metadata is not None and metadata.error is None else 0
+    def _look(self, topics: Sequence[str]) -> dict[str, int]:
+        """Partitions of those that are there. Asks for all, as asking for one makes it."""
+        found = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_SECONDS)).topics
+        return {
+            topic: len(found[topic].partitions)
+            for topic in topics
+            if topic in found and found[topic].error is None and found[topic].partitions
+        }
 
-    def _make(self, topic: str, shape: "Shape") -> int:
+    def _make(self, topics: Sequence[str], shape: "Shape") -> dict[str, int]:
         cluster = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_SECONDS))
         if cluster.controller_id not in cluster.brokers:
-            return self._make_by_asking(topic)
-        new = NewTopic(
-            topic,
-            num_partitions=shape.partitions or self._options.num_partitions,
-            replication_factor=self._options.replication_factor,
-            config={**self._options.topic_config, **shape.config},
+            return self._make_by_asking(topics)
+        futures = self._admin.create_topics(
+            [
+                NewTopic(
+                    topic,
+                    num_partitions=shape.partitions or self._options.num_partitions,
+                    replication_factor=self._options.replication_factor,
+                    config={**self._options.topic_config, **shape.config},
+                )
+                for topic in topics
+            ],
+            request_timeout=REQUEST_SECONDS,
         )
-        future = self._admin.create_topics([new], request_timeout=REQUEST_SECONDS)[topic]
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise KafkaTransportError(
-                    f"Kafka did not make topic {topic!r}: {error.args[0].str()}"
-                ) from error
-        return self._wait_for(topic)
+        for topic, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise KafkaTransportError(
+                        f"Kafka did not make topic {topic!r}: {error.args[0].str()}"
+                    ) from error
+        return self._wait_for(topics)
 
-    def _make_by_asking(self, topic: str) -> int:
+    def _make_by_asking(self, topics: Sequence[str]) -> dict[str, int]:
         # librdkafka's mock cluster has no controller and so no CreateTopics: a topic is made by
         # the first request for its metadata.
-        found = self._ask(lambda: self._admin.list_topics(topic, timeout=REQUEST_SECONDS))
-        return len(found.topics[topic].partitions)
+        made = {}
+        for topic in topics:
+            found = self._admin.list_topics(topic, timeout=REQUEST_SECONDS)
+            made[topic] = len(found.topics[topic].partitions)
+        return made
 
-    def _wait_for(self, topic: str) -> int:
+    def _wait_for(self, topics: Sequence[str]) -> dict[str, int]:
         # CreateTopics answers before every broker knows of the topic.
         deadline = time.monotonic() + REQUEST_SECONDS
         while True:
-            partitions = self._look(topic)
-            if partitions:
-                return partitions
+            found = self._look(topics)
+            if len(found) == len(topics):
+                return found
             if time.monotonic() > deadline:
-                raise BrokerUnavailable(f"topic {topic!r} was made but is not there yet")
+                missing = ", ".join(repr(topic) for topic in topics if topic not in found)
+                raise BrokerUnavailable(f"topic {missing} was made but is not there yet")
             time.sleep(0.02)
 
     def _ask(self, request: Callable[[], T]) -> T:

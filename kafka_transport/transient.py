@@ -1,9 +1,11 @@
 """The transient queues of one connection: which they are, what they are bound to, who gets what."""
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Final
 
+from kafka_transport.arguments import QueueArguments
 from kafka_transport.bindings import Binding, Bindings, matches
 from kafka_transport.wire import Envelope
 
@@ -13,7 +15,11 @@ __all__ = ["TransientQueues"]
 @dataclass(slots=True)
 class _TransientQueue:
     auto_delete: bool
+    arguments: QueueArguments = field(default_factory=QueueArguments)
     bindings: set[Binding] = field(default_factory=set)
+    consumed: bool = False
+    #: When it was last declared, asked or consumed, in seconds of the monotonic clock.
+    used_at: float = field(default_factory=time.monotonic)
 
 
 class TransientQueues:
@@ -24,10 +30,36 @@ class TransientQueues:
         self._lock: Final = threading.Lock()
         self._queues: Final[dict[str, _TransientQueue]] = {}
 
-    def declare(self, queue: str, *, auto_delete: bool) -> None:
-        """Adds a queue; nothing happens if it is there."""
+    def declare(self, queue: str, arguments: QueueArguments, *, auto_delete: bool) -> None:
+        """Adds a queue; one that is there is as good as new."""
         with self._lock:
-            self._queues.setdefault(queue, _TransientQueue(auto_delete))
+            found = self._queues.setdefault(queue, _TransientQueue(auto_delete, arguments))
+            found.used_at = time.monotonic()
+
+    def used(self, queue: str, *, consumed: bool | None = None) -> None:
+        """Somebody asked for a message, or began (`consumed`) or ceased to consume."""
+        with self._lock:
+            found = self._queues.get(queue)
+            if found is not None:
+                found.used_at = time.monotonic()
+                found.consumed = found.consumed if consumed is None else consumed
+
+    def expired(self, now: float) -> list[str]:
+        """Queues that nobody used for as long as their `x-expires` says."""
+        with self._lock:
+            return [
+                name
+                for name, queue in self._queues.items()
+                if queue.arguments.expires is not None
+                and not queue.consumed
+                and now - queue.used_at >= queue.arguments.expires / 1000
+            ]
+
+    def ttl(self, queue: str) -> int | None:
+        """Milliseconds for which a message of the queue may be delivered; None is for ever."""
+        with self._lock:
+            found = self._queues.get(queue)
+            return None if found is None else found.arguments.message_ttl
 
     def delete(self, queue: str) -> None:
         """Drops a queue with its bindings."""

@@ -1,18 +1,16 @@
 """kombu's face of Kafka: scheme ``kafka://``."""
 
 import os
-import select
 import time
-from collections import deque
 from importlib.metadata import version
 from typing import Any, Final
 
-from confluent_kafka import KafkaError
 from kombu import Connection
 from kombu.transport import base
 
+from kafka_transport.arguments import QueueArguments
 from kafka_transport.bindings import Binding
-from kafka_transport.channel import Channel, Subscription
+from kafka_transport.channel import Channel
 from kafka_transport.cluster import Cluster, cluster_for
 from kafka_transport.config import (
     DEFAULT_PORT,
@@ -22,10 +20,11 @@ from kafka_transport.config import (
     credentials,
     hide_password,
 )
-from kafka_transport.consumer import GroupConsumer
+from kafka_transport.delivery import Delivery
+from kafka_transport.dispatch import Dispatch
 from kafka_transport.durable import DurableQueues
-from kafka_transport.errors import BrokerUnavailable, PublishFailed, QueueNotFound
-from kafka_transport.inbox import Delivery, Inbox
+from kafka_transport.errors import BrokerUnavailable, PublishFailed
+from kafka_transport.subscription import Subscription
 from kafka_transport.tail import Tail
 from kafka_transport.topics import (
     EXCHANGE,
@@ -37,9 +36,6 @@ __all__ = ["Transport"]
 
 #: Messages delivered before the event loop may look at other things.
 TURN: Final = 100
-
-#: Seconds that `basic_get` waits for a queue that is not empty to deliver.
-GET_SECONDS: Final = 10.0
 
 
 class Transport(base.Transport):
@@ -68,8 +64,6 @@ class Transport(base.Transport):
         self._pid = 0
         self._channels: Final[list[Channel]] = []
         self._next_channel_id = 1
-        self._subscriptions: Final[dict[str, deque[Subscription]]] = {}
-        self._failure: KafkaError | None = None
 
     # The connection.
 
@@ -91,11 +85,12 @@ class Transport(base.Transport):
         self.cluster: Cluster = cluster_for(self._properties, self.options)
         self.cluster.topics.check(client.connect_timeout or 5.0)
         self.durable = DurableQueues(self.cluster, self.options)
-        self.inbox = Inbox()
         self._transient = TransientQueues(self.cluster.bindings)
-        self._members: dict[str, GroupConsumer] = {}
+        self.dispatch = Dispatch(
+            self._properties, self.options, self.cluster, self.durable, self._transient
+        )
+        self.inbox = self.dispatch.inbox
         self._tail: Tail | None = None
-        self._failure = None
         self._pid = os.getpid()
         self.connected = True
         return self
@@ -109,10 +104,7 @@ class Transport(base.Transport):
         if not connection.connected:
             return
         connection.connected = False
-        for member in connection._members.values():  # noqa: SLF001
-            member.leave()
-        for member in connection._members.values():  # noqa: SLF001
-            member.close()
+        connection.dispatch.close()
         if connection._tail is not None:  # noqa: SLF001
             connection._tail.close()  # noqa: SLF001
         for channel in list(connection._channels):  # noqa: SLF001
@@ -150,9 +142,11 @@ class Transport(base.Transport):
         """Whether the queue was declared as transient on this connection."""
         return queue in self._transient
 
-    def declare_transient(self, queue: str, *, auto_delete: bool) -> None:
+    def declare_transient(
+        self, queue: str, arguments: QueueArguments, *, auto_delete: bool
+    ) -> None:
         """From here on the queue gets what is published to it."""
-        self._transient.declare(queue, auto_delete=auto_delete)
+        self._transient.declare(queue, arguments, auto_delete=auto_delete)
         self._follow("")
 
     def bind(self, binding: Binding) -> None:
@@ -173,13 +167,13 @@ class Transport(base.Transport):
 
     def delete_queue(self, queue: str, *, if_unused: bool, if_empty: bool) -> int:
         """Deletes a queue; how many messages were in it."""
-        if if_unused and queue in self._subscriptions:
+        if if_unused and self.dispatch.is_consumed(queue):
             return 0
         if queue in self._transient:
             waiting = self.inbox.waiting_in(queue)
             if not (if_empty and waiting):
                 self._transient.delete(queue)
-                self.inbox.discard(lambda delivery: delivery.queue == queue)
+                self.inbox.discard(queue)
                 self._leave_unheard()
             return waiting
         waiting = self.durable.count(queue)
@@ -208,7 +202,11 @@ class Transport(base.Transport):
         topic = exchange_topic(exchange, self.options.topic_prefix)
         if self._tail is None:
             self._tail = Tail(
-                self._properties, self.inbox, self._transient.matching, self._on_failure
+                self._properties,
+                self.inbox,
+                self._transient.matching,
+                self._forget_expired,
+                self.dispatch.on_failure,
             )
         if not self._tail.follows(topic):
             self.cluster.topics.ensure(topic, EXCHANGE)
@@ -220,61 +218,28 @@ class Transport(base.Transport):
             heard = {exchange_topic(name, prefix) for name in self._transient.exchanges()}
             self._tail.leave_all_but(heard)
 
+    def _forget_expired(self) -> None:
+        for queue in self._transient.expired(time.monotonic()):
+            self.delete_queue(queue, if_unused=True, if_empty=False)
+
     # Consumers and deliveries.
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Adds a consumer; several on one queue take turns.
-
-        Raises:
-            QueueNotFound: No such queue was declared.
-        """
-        queue = subscription.queue
-        if queue not in self._transient:
-            self._consume(queue)
-        self._subscriptions.setdefault(queue, deque()).append(subscription)
-        self.inbox.ring()
+        """Adds a consumer; raises like `Dispatch.subscribe`."""
+        self.dispatch.subscribe(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Takes a consumer away; with the last one the queue is not read any more."""
+        """Takes a consumer away; with its last one an auto-delete queue ends."""
         queue = subscription.queue
-        consumers = self._subscriptions.get(queue)
-        if consumers is None or subscription not in consumers:
-            return
-        consumers.remove(subscription)
-        if consumers:
-            return
-        del self._subscriptions[queue]
-        if self._transient.deleted_with_last_consumer(queue):
+        if self.dispatch.unsubscribe(subscription) and self._transient.deleted_with_last_consumer(
+            queue
+        ):
             self.delete_queue(queue, if_unused=False, if_empty=False)
-        elif queue not in self._transient:
-            for member in self._members.values():
-                member.cancel(queue)
-
-    def get(self, queue: str) -> Delivery | None:
-        """A queue's oldest message, or None if it is empty."""
-        if queue not in self._transient:
-            self._consume(queue)
-        deadline = time.monotonic() + GET_SECONDS
-        while True:
-            delivery = self.inbox.take(queue)
-            if delivery is not None or time.monotonic() > deadline:
-                return delivery
-            if queue in self._transient or not self.durable.count(queue):
-                return None
-            self._wait(0.1)
-
-    def give_back(self, deliveries: list[Delivery]) -> None:
-        """What a closed channel did not ack: to other consumers here, else back to the group."""
-        for delivery in deliveries:
-            if delivery.queue in self._subscriptions:
-                self.inbox.put([delivery], control=delivery.origin is None)
-            elif delivery.drop is not None:
-                delivery.drop()
 
     def requeue(self, delivery: Delivery) -> None:
         """Puts a message at the end of its queue; returns once it is there."""
         if delivery.origin is None:
-            self.inbox.put([delivery], control=True)
+            self.inbox.put([delivery])
         else:
             self.durable.requeue(delivery)
 
@@ -285,12 +250,13 @@ class Transport(base.Transport):
             TimeoutError: None came (`socket.timeout`, as kombu expects it).
             BrokerUnavailable: The Kafka client failed for good.
         """
+        dispatch = connection.dispatch
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not connection._deliver_one():  # noqa: SLF001
+        while not dispatch.deliver_one():
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
-            connection._wait(left)  # noqa: SLF001
+            dispatch.wait(left)
 
     def register_with_event_loop(self, connection: "Transport", loop: Any) -> None:
         """Lets the worker's event loop deliver as messages come in."""
@@ -304,57 +270,10 @@ class Transport(base.Transport):
         """Delivers what is there, some at a time so that the loop's timers are heard."""
         self.inbox.hush()
         for _ in range(TURN):
-            if not self._deliver_one():
+            if not self.dispatch.deliver_one():
                 return
         self.inbox.ring()
 
-    def _deliver_one(self) -> bool:
-        if self._failure is not None:
-            raise BrokerUnavailable(f"the Kafka client failed: {self._failure.str()}")
-        for queue in self.inbox.queues():
-            subscription = self._next_subscription(queue)
-            delivery = self.inbox.take(queue) if subscription is not None else None
-            if subscription is not None and delivery is not None:
-                subscription.channel.deliver(subscription, delivery)
-                return True
+    def qos_semantics_matches_spec(self, connection: "Transport") -> bool:  # noqa: ARG002
+        """No: as with RabbitMQ, a prefetch count is each consumer's unless it is global."""
         return False
-
-    def _next_subscription(self, queue: str) -> Subscription | None:
-        consumers = self._subscriptions.get(queue)
-        if consumers is None:
-            return None
-        for _ in range(len(consumers)):
-            consumers.rotate(-1)
-            if consumers[-1].no_ack or consumers[-1].channel.has_room:
-                return consumers[-1]
-        return None
-
-    def _wait(self, seconds: float | None) -> None:
-        poller = select.poll()
-        poller.register(self.inbox.fileno(), select.POLLIN)
-        if poller.poll(None if seconds is None else max(1, int(seconds * 1000))):
-            self.inbox.hush()
-
-    def _consume(self, queue: str) -> None:
-        if not self.durable.exists(queue):
-            raise QueueNotFound(f"there is no queue {queue!r}: declare it before consuming")
-        for topic, group_id in self.durable.read_by(queue):
-            self._member(group_id).consume(topic, queue)
-
-    def _member(self, group_id: str) -> GroupConsumer:
-        """This connection's member of a group; it joins when first asked for."""
-        member = self._members.get(group_id)
-        if member is None:
-            member = self._members[group_id] = GroupConsumer(
-                group_id,
-                self._properties,
-                self.options,
-                self.inbox,
-                self.cluster,
-                self._on_failure,
-            )
-        return member
-
-    def _on_failure(self, error: KafkaError) -> None:
-        self._failure = error
-        self.inbox.ring()

@@ -78,7 +78,7 @@ def test_many_waiting_messages_are_not_read_into_memory(connect: Connect) -> Non
     publish(sender, "soon", seconds=2)
     assert collector.receive(1) == ["soon"]
     transport = collector.connection.transport
-    members = transport._members.values()  # type: ignore[attr-defined]
+    members = transport.dispatch._members.values()  # type: ignore[attr-defined]
     held = sum(
         len(records) for member in members for records in member._intake._waiting._records.values()
     )

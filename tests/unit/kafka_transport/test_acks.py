@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kafka_transport.acks import PartitionAcks
@@ -143,6 +143,7 @@ def test_metadata_reads_back(position: int, done: set[int], begun: dict[int, int
     assert decode_metadata(position, text) in [(done, begun), (done, {})]
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 10**7), max_size=3000))
 def test_metadata_never_exceeds_what_a_broker_takes(done: set[int]) -> None:
     text = encode_metadata(0, done, dict.fromkeys(range(0, 5000, 3), 2))

@@ -1,6 +1,7 @@
 import pytest
 
 from kafka_transport import InvalidOption
+from kafka_transport.arguments import QueueArguments
 from kafka_transport.bindings import Binding, Bindings, matches
 from kafka_transport.transient import TransientQueues
 from kafka_transport.wire import Envelope
@@ -62,8 +63,8 @@ def test_transient_queues_are_matched_by_their_own_bindings() -> None:
     exchanges = Bindings()
     exchanges.declare_exchange("pidbox", "fanout")
     queues = TransientQueues(exchanges)
-    queues.declare("mine", auto_delete=True)
-    queues.declare("other", auto_delete=True)
+    queues.declare("mine", QueueArguments(), auto_delete=True)
+    queues.declare("other", QueueArguments(), auto_delete=True)
     queues.bind(Binding("pidbox", "", "mine"))
     assert queues.matching(Envelope(b"", exchange="pidbox")) == ["mine"]
     assert queues.matching(Envelope(b"", exchange="", routing_key="other")) == ["other"]

@@ -1,6 +1,7 @@
 import select
 
-from kafka_transport.inbox import Delivery, Inbox
+from kafka_transport.delivery import Delivery
+from kafka_transport.inbox import Inbox
 from kafka_transport.wire import Envelope
 
 
@@ -15,41 +16,44 @@ def readable(inbox: Inbox) -> bool:
 def test_the_descriptor_is_readable_while_something_was_put() -> None:
     inbox = Inbox()
     assert not readable(inbox)
-    inbox.put([delivery("q"), delivery("q")], control=False)
+    inbox.put([delivery("q"), delivery("q")])
+    inbox.ring()
     assert readable(inbox)
     inbox.hush()
     assert not readable(inbox)
-    assert inbox.waiting(control=False) == 2
+    inbox.ring()
+    assert readable(inbox)
+    assert inbox.waiting() == 2
     inbox.close()
 
 
 def test_control_messages_overtake_tasks() -> None:
     inbox = Inbox()
-    inbox.put([delivery("tasks")], control=False)
-    inbox.put([delivery("pidbox")], control=True)
+    inbox.open("tasks", 1, key_order=False).put([delivery("tasks")])
+    inbox.put([delivery("pidbox")])
     assert list(inbox.queues()) == ["pidbox", "tasks"]
 
 
 def test_queues_take_turns() -> None:
     inbox = Inbox()
-    inbox.put([delivery("a", b"1"), delivery("a", b"2"), delivery("b", b"3")], control=False)
+    inbox.open("a", 1, key_order=False).put([delivery("a", b"1"), delivery("a", b"2")])
+    inbox.open("b", 1, key_order=False).put([delivery("b", b"3")])
     order = []
-    while queues := list(inbox.queues()):
+    while queues := inbox.queues():
         taken = inbox.take(queues[0])
         assert taken is not None
         order.append(taken.envelope.body)
     assert order == [b"1", b"3", b"2"]
 
 
-def test_what_is_discarded_unseen_is_given_back() -> None:
+def test_what_is_put_back_is_the_next_one() -> None:
     inbox = Inbox()
-    given_back: list[str] = []
-    first = delivery("q", b"1")
-    first.drop = lambda: given_back.append("1")
-    inbox.put([first, delivery("q", b"2")], control=False)
-    assert inbox.discard(lambda d: d.envelope.body == b"1") == 1
-    assert given_back == ["1"]
-    assert inbox.waiting_in("q") == 1
+    inbox.open("a", 1, key_order=False).put([delivery("a", b"1"), delivery("a", b"2")])
+    first = inbox.take("a")
+    assert first is not None
+    assert inbox.put_back(first)
+    assert inbox.take("a") is first
+    assert not inbox.put_back(delivery("gone"))
 
 
 def test_a_closed_inbox_can_still_be_rung() -> None:
