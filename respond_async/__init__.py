@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ConfigurationError,
         EnvelopeError,
         RespondAsyncError,
+        StoreUnavailableError,
     )
     from respond_async.identity import Identity, current_identity, optional_identity
     from respond_async.problems import Problem
@@ -45,6 +46,7 @@ __all__ = [
     "ReplayInfo",
     "RespondAsyncError",
     "Settings",
+    "StoreUnavailableError",
     "current_identity",
     "optional_identity",
     "replay_info",
@@ -61,6 +63,7 @@ _MODULES: Final = {
         "ConfigurationError",
         "EnvelopeError",
         "RespondAsyncError",
+        "StoreUnavailableError",
     ),
     "identity": ("Identity", "current_identity", "optional_identity"),
     "problems": ("Problem",),

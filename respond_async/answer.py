@@ -4,6 +4,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from respond_async.compression import packed, unpacked
+from respond_async.envelope import BodyClaim
 from respond_async.errors import EnvelopeError
 from respond_async.problems import MEDIA_TYPE, problem_body
 from respond_async.sealing import Sealer
@@ -17,6 +19,7 @@ class _Head(BaseModel):
     endpoint: str
     status: int
     headers: tuple[tuple[str, str], ...]
+    claim: BodyClaim | None = None
 
 
 class Answer:
@@ -27,13 +30,26 @@ class Answer:
         headers: Every header in order, repeats too, as Latin-1 text.
         body: As the app sent it; a content coding (gzip) is still on it.
         endpoint: What was asked, path and query; "" before it was stored.
+        claim: Set if the body is in the claim store, and `body` empty.
     """
 
-    def __init__(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
+    def __init__(
+        self,
+        status: int,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        claim: BodyClaim | None = None,
+    ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.claim = claim
         self.endpoint = ""
+
+    @property
+    def size(self) -> int:
+        """Of the body, in bytes."""
+        return self.claim.size if self.claim else len(self.body)
 
     @classmethod
     def problem(cls, status: int, detail: str, instance: str) -> Self:
@@ -48,8 +64,14 @@ class Answer:
 
     def sealed(self, task_id: str, endpoint: str, sealer: Sealer) -> "StoredAnswer":
         """What goes to Celery's result backend; it opens for this task alone."""
-        head = _Head(task_id=task_id, endpoint=endpoint, status=self.status, headers=self.headers)
-        text = sealer.seal(head.model_dump_json().encode() + b"\n" + self.body)
+        head = _Head(
+            task_id=task_id,
+            endpoint=endpoint,
+            status=self.status,
+            headers=self.headers,
+            claim=self.claim,
+        )
+        text = sealer.seal(head.model_dump_json().encode() + b"\n" + packed(self.body))
         return StoredAnswer(text, repr(self))
 
     @classmethod
@@ -67,12 +89,12 @@ class Answer:
             raise EnvelopeError("the answer is not one that this version can read") from None
         if known.task_id != task_id:
             raise EnvelopeError("the answer is another task's")
-        answer = cls(known.status, known.headers, body)
+        answer = cls(known.status, known.headers, unpacked(body), known.claim)
         answer.endpoint = known.endpoint
         return answer
 
     def __repr__(self) -> str:
-        return f"{self.status}, {len(self.body)} bytes"
+        return f"{self.status}, {self.size} bytes"
 
 
 class StoredAnswer:

@@ -8,10 +8,10 @@ from celery import Celery
 from fastapi import Depends, FastAPI
 
 from respond_async.accepted import AppRecords
-from respond_async.capture import Accepted, Capture, answer_accepted
+from respond_async.capture import Capture, CapturePoint, documented
 from respond_async.celery_face import CeleryFace
-from respond_async.claims import AppClaims
-from respond_async.connections import AppRedis
+from respond_async.claims import Claims
+from respond_async.connections import AppRedis, app_blocking_redis
 from respond_async.errors import ConfigurationError
 from respond_async.identity import Identities
 from respond_async.problems import Problem, answer_problem
@@ -29,8 +29,8 @@ class AsyncRequests:
         app = FastAPI()
         AsyncRequests(app, celery="shop.worker:celery")
 
-    Call it before routes are added: those that were there before are never captured. It adds the
-    result endpoint, a dependency of the whole app and the outermost middleware.
+    It adds the result endpoint, the outermost middleware, what captures in front of the router,
+    and a dependency of the whole app that documents the header on routes that come after it.
 
     Args:
         app: The app.
@@ -46,7 +46,7 @@ class AsyncRequests:
     def __init__(
         self, app: FastAPI, *, celery: Celery | str, settings: Settings | None = None
     ) -> None:
-        if Accepted in app.exception_handlers:
+        if Problem in app.exception_handlers:
             raise ConfigurationError("this app has AsyncRequests already")
         self.settings = settings or Settings()
         if not Sealer(self.settings, "request").encrypts:
@@ -55,13 +55,20 @@ class AsyncRequests:
         self._celery = CeleryFace(celery, self.settings)
         identities = Identities(self.settings)
         records = AppRecords(self.settings, self._redis)
-        claims = AppClaims(self.settings, self._redis)
+        self._claims = Claims(self.settings, "body", lambda: app_blocking_redis(self.settings))
+        self._answers = Claims(self.settings, "answer", lambda: app_blocking_redis(self.settings))
         ids = TaskIds(self.settings)
-        app.add_exception_handler(Accepted, answer_accepted)
         app.add_exception_handler(Problem, answer_problem)
-        Results(self.settings, identities, self._celery, records, ids).install(app)
-        capture = Capture(self.settings, identities, self._celery, records, claims, ids=ids)
-        app.router.dependencies.append(Depends(capture))
+        others = list(app.router.routes)
+        Results(
+            self.settings, identities, self._celery, records, ids, answers=self._answers
+        ).install(app)
+        own = [route for route in app.router.routes if route not in others]
+        capture = Capture(self.settings, identities, self._celery, records, self._claims, ids=ids)
+        app.router.dependencies.append(Depends(documented))
+        app.router.middleware_stack = CapturePoint(
+            app.router.middleware_stack, app.router, capture, own
+        )
         self._wrap(app, identities)
         self._close_with(app)
 
@@ -85,9 +92,10 @@ class AsyncRequests:
         # `add_middleware` would put it inside of whatever is added later.
         build = app.build_middleware_stack
         limit = self.settings.max_request_bytes
+        timeout = self.settings.request_body_timeout_seconds
 
         def build_with_ours() -> Any:
-            return RawRequestMiddleware(build(), identities, limit)
+            return RawRequestMiddleware(build(), identities, limit, timeout)
 
         app.build_middleware_stack = build_with_ours  # type: ignore[method-assign]
 
@@ -101,6 +109,8 @@ class AsyncRequests:
                     yield state
                 finally:
                     self._celery.close()
+                    self._claims.close()
+                    self._answers.close()
                     await self._redis.close()
 
         app.router.lifespan_context = lifespan

@@ -1,7 +1,9 @@
 """Accepting a request: it goes to the queue instead of to its endpoint."""
 
+import asyncio
 import logging
 import secrets
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from urllib.parse import quote
@@ -10,15 +12,16 @@ import redis
 from fastapi import Header, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
-from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute, Match, Router
 
 from respond_async.accepted import AppRecords
 from respond_async.celery_face import BrokerUnavailableError, CeleryFace
-from respond_async.claims import AppClaims
-from respond_async.envelope import CapturedRequest
+from respond_async.claims import Claims, ClaimWriter
+from respond_async.envelope import BodyClaim, CapturedRequest
+from respond_async.errors import StoreUnavailableError
 from respond_async.identity import Identities, Identity
 from respond_async.problems import Problem, unavailable
-from respond_async.raw_request import RawRequest
+from respond_async.raw_request import App, RawRequest, Receive, Send
 from respond_async.scope import ASYNC_HEADER, RAW_REQUEST, Scope, replay_info
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
@@ -30,22 +33,8 @@ logger = logging.getLogger(__name__)
 RESULT_PATH: Final = "/api/v1/async_background_response/{task_id}/"
 
 
-class Accepted(Exception):
-    """Raised by the capture once the broker has the request; its handler answers 202."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__("the request was accepted")
-        self.response = response
-
-
-def answer_accepted(_: Request, accepted: Exception) -> Response:
-    """The exception handler of `Accepted`."""
-    assert isinstance(accepted, Accepted)
-    return accepted.response
-
-
 class Capture:
-    """The dependency of the whole app: a request with `X-Async-Request` ends here with 202."""
+    """Takes a request with `X-Async-Request` to the queue."""
 
     def __init__(
         self,
@@ -53,7 +42,7 @@ class Capture:
         identities: Identities,
         celery: CeleryFace,
         records: AppRecords,
-        claims: AppClaims,
+        claims: Claims,
         *,
         ids: TaskIds,
     ) -> None:
@@ -65,36 +54,47 @@ class Capture:
         self._ids = ids
         self._sealer = Sealer(settings, "request")
 
-    async def __call__(
-        self,
-        connection: HTTPConnection,
-        # For the API's documentation; the middleware has read it already.
-        _header: Annotated[
-            str | None,
-            Header(
-                alias="X-Async-Request",
-                description="`true`, or the name of an anonymous channel: answers 202 at once,"
-                " the endpoint's own answer is fetched later.",
-            ),
-        ] = None,
-    ) -> None:
-        """Captures; returns for a request that is not to be.
+    async def accept(self, raw: RawRequest) -> Response:
+        """202, once the broker has the request.
 
         Raises:
-            Accepted: The broker has the request.
             Problem: It cannot be accepted.
         """
-        raw = connection.scope.get(RAW_REQUEST)
-        if not isinstance(raw, RawRequest):
-            return
-        owner, made_channel = self._owner(connection.headers)
-        self._refuse_readable_credentials(connection.headers)
-        body = await raw.body()
+        headers = Headers(scope=raw.scope)
+        owner, made_channel = self._owner(headers)
+        self._refuse_readable_credentials(headers)
         now = datetime.now(UTC)
         task_id = self._ids.make(owner.channel, now)
+        try:
+            body, claim = await self._body(raw, task_id)
+        except StoreUnavailableError as error:
+            raise self._refused(task_id, "storage", error) from None
         request = CapturedRequest.of(raw.scope, task_id, now, owner.channel)
+        request = request.model_copy(update={"claim": claim})
         await self._accept(request, body)
-        raise Accepted(self._answer(raw.scope, request.task_id, made_channel))
+        return self._answer(raw.scope, request.task_id, made_channel)
+
+    async def _body(self, raw: RawRequest, task_id: str) -> tuple[bytes, BodyClaim | None]:
+        """The body, or the claim on it; nothing stays behind of one that does not arrive whole."""
+        most = self._settings.claim_check_bytes
+        body = bytearray()
+        writer: ClaimWriter | None = None
+        try:
+            async for part in raw.stream():
+                if writer is None:
+                    body += part
+                    if len(body) > most:
+                        writer = self._claims.writer(task_id)
+                        await writer.write(bytes(body))
+                        body.clear()
+                else:
+                    await writer.write(part)
+            return bytes(body), await writer.finish() if writer else None
+        except BaseException:
+            # Cancelled too: the server does so at its shutdown.
+            if writer is not None:
+                await asyncio.shield(writer.abandon())
+            raise
 
     def _owner(self, headers: Headers) -> tuple[Identity, str | None]:
         """The caller, and the name of the channel that was made for them if one was."""
@@ -125,28 +125,31 @@ class Capture:
 
     async def _accept(self, request: CapturedRequest, body: bytes) -> None:
         try:
-            if len(body) > self._settings.claim_check_bytes:
-                claim = await self._claims.store(request.task_id, body)
-                request = request.model_copy(update={"claim": claim})
             await self._celery.publish(request, lambda: request.sealed(body, self._sealer))
         except Exception as error:
-            await self._withdraw(request.task_id)
+            await self._withdraw(request)
             if not isinstance(error, BrokerUnavailableError | redis.RedisError | OSError):
                 raise
             what = "queue" if isinstance(error, BrokerUnavailableError) else "storage"
-            # Which server and why is for the operator alone.
-            logger.warning("request %s refused with 503: %s", request.task_id, error)
-            raise unavailable(
-                f"The request was not accepted: the {what} does not answer. Try again later.",
-                self._settings.retry_after_seconds,
-            ) from None
+            raise self._refused(request.task_id, what, error) from None
 
-    async def _withdraw(self, task_id: str) -> None:
+    def _refused(self, task_id: str, what: str, error: Exception) -> Problem:
+        # Which server and why is for the operator alone.
+        logger.warning("request %s refused with 503: %s", task_id, error)
+        return unavailable(
+            f"The request was not accepted: the {what} does not answer. Try again later.",
+            self._settings.retry_after_seconds,
+        )
+
+    async def _withdraw(self, request: CapturedRequest) -> None:
         try:
-            await self._records.withdraw(task_id)
-            await self._claims.discard(task_id)
-        except (redis.RedisError, OSError) as error:
-            logger.warning("request %s: what was stored ends by its TTL: %s", task_id, error)
+            await self._records.withdraw(request.task_id)
+            if request.claim is not None:
+                await self._claims.discard(request.task_id)
+        except (redis.RedisError, OSError, StoreUnavailableError) as error:
+            logger.warning(
+                "request %s: what was stored ends by its TTL: %s", request.task_id, error
+            )
 
     def _answer(self, scope: Scope, task_id: str, made_channel: str | None) -> Response:
         meta = {"async_request_id": task_id}
@@ -164,6 +167,61 @@ class Capture:
                 "Cache-Control": "no-store",
             },
         )
+
+
+class CapturePoint:
+    """Stands between a FastAPI app's middlewares and its router.
+
+    Here, and not in a dependency, so that mounted apps, plain routes and bodies that FastAPI
+    cannot parse are captured too; and behind the middlewares, so that they refuse what they
+    refuse and add their headers (CORS) to the 202. What no route takes (404, 405, a redirect to
+    the path with a slash) is answered at once: a worker would give the same answer.
+
+    Args:
+        app: What routes.
+        router: Knows the routes.
+        capture: Accepts.
+        own: Routes of the library, which are never captured.
+    """
+
+    def __init__(
+        self, app: App, router: Router, capture: Capture, own: Collection[BaseRoute]
+    ) -> None:
+        self._app = app
+        self._router = router
+        self._capture = capture
+        self._own = own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection (ASGI)."""
+        raw = scope.get(RAW_REQUEST)
+        if scope["type"] != "http" or not isinstance(raw, RawRequest):
+            await self._app(scope, receive, send)
+        elif self._is_captured(scope):
+            response = await self._capture.accept(raw)
+            await response(scope, receive, send)
+        else:
+            raw.release()
+            await self._app(scope, receive, send)
+
+    def _is_captured(self, scope: Scope) -> bool:
+        for route in self._router.routes:
+            if route.matches(scope)[0] is Match.FULL:
+                return route not in self._own
+        return False
+
+
+def documented(
+    _header: Annotated[
+        str | None,
+        Header(
+            alias="X-Async-Request",
+            description="`true`, or the name of an anonymous channel: answers 202 at once,"
+            " the endpoint's own answer is fetched later.",
+        ),
+    ] = None,
+) -> None:
+    """The dependency of the whole app: shows the header in its documentation."""
 
 
 async def require_async(request: Request) -> None:

@@ -13,9 +13,10 @@ from typing import Final
 
 import redis
 
+from respond_async.claims import Claims
 from respond_async.envelope import CapturedRequest
-from respond_async.errors import EnvelopeError
-from respond_async.pool import pause
+from respond_async.errors import EnvelopeError, StoreUnavailableError
+from respond_async.pool import in_thread, pause
 from respond_async.runs import Runs
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,9 @@ _PAUSE_SECONDS: Final = 2.0
 class Completion:
     """Publishes to the owner's channel and clears up after a request."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, claims: Claims) -> None:
         self._runs = runs
+        self._claims = claims
         self._lock = Lock()
         self._executor: ThreadPoolExecutor | None = None
 
@@ -43,7 +45,9 @@ class Completion:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._runs.end(request, answered=answered)
-            except (redis.RedisError, OSError) as error:
+                if request.claim is not None and not self._claims.in_redis:
+                    in_thread(self._claims.discard_here, request.task_id)
+            except (redis.RedisError, OSError, StoreUnavailableError) as error:
                 logger.warning(
                     "notification of %s failed (%d): %s", request.task_id, attempt, error
                 )

@@ -65,6 +65,15 @@ def worker_redis_on_loop(settings: Settings) -> redis.asyncio.Redis:
     )
 
 
+def app_blocking_redis(settings: Settings) -> redis.Redis:
+    """The app's client for threads; as `AppRedis` it waits for no retry but of a lost connection."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+        **_timeouts(settings),
+    )
+
+
 def _backoff() -> ExponentialBackoff:
     return ExponentialBackoff(cap=_WORKER_LONGEST_WAIT_SECONDS, base=0.1)
 

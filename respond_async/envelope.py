@@ -1,14 +1,16 @@
 """The captured request as it travels to the worker.
 
-On the wire: one line of JSON, a line end, the body's bytes as they are; all of it sealed. Header
+On the wire: one line of JSON, a line end, the body as `compression` packs it; all of it sealed. Header
 and path bytes stand in the JSON as Latin-1 text, which maps every byte to one character.
 """
 
 from datetime import datetime
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from respond_async.compression import packed, unpacked
 from respond_async.errors import EnvelopeError
 from respond_async.sealing import Sealer
 
@@ -16,13 +18,12 @@ Address = tuple[str, int | None]
 
 
 class BodyClaim(BaseModel):
-    """Names a body that is kept in Redis."""
+    """Says that a body is kept in the claim store, under its task's id."""
 
     model_config = ConfigDict(frozen=True)
 
     size: int
-    #: SHA-256 in hexadecimal digits.
-    sha256: str
+    pieces: int
 
 
 class CapturedRequest(BaseModel):
@@ -30,7 +31,7 @@ class CapturedRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     task_id: str
     #: The moment that the request's token is judged by.
     accepted_at: AwareDatetime
@@ -47,13 +48,13 @@ class CapturedRequest(BaseModel):
     headers: tuple[tuple[str, str], ...]
     client: Address | None
     server: Address | None
-    #: Set if the body is in Redis instead of the message.
+    #: Set if the body is in the claim store instead of the message.
     claim: BodyClaim | None = None
 
     @classmethod
     def of(cls, scope: dict[str, Any], task_id: str, accepted_at: datetime, channel: str) -> Self:
         """Takes what a replay needs out of an ASGI HTTP scope."""
-        raw_path = scope.get("raw_path") or scope["path"].encode()
+        raw_path = scope.get("raw_path") or quote(scope["path"], errors="replace").encode()
         return cls(
             task_id=task_id,
             accepted_at=accepted_at,
@@ -98,7 +99,7 @@ class CapturedRequest(BaseModel):
     def sealed(self, body: bytes, sealer: Sealer) -> str:
         """The text that travels. A body named by `claim` is not in it."""
         carried = b"" if self.claim else body
-        return sealer.seal(self.model_dump_json().encode() + b"\n" + carried)
+        return sealer.seal(self.model_dump_json().encode() + b"\n" + packed(carried))
 
     @classmethod
     def opened(cls, sealed: object, sealer: Sealer) -> tuple[Self, bytes]:
@@ -109,7 +110,7 @@ class CapturedRequest(BaseModel):
         """
         head, _, body = sealer.open(sealed).partition(b"\n")
         try:
-            return cls.model_validate_json(head), body
+            return cls.model_validate_json(head), unpacked(body)
         except ValidationError:
             # `from None` and no text: pydantic's message quotes what it was given.
             raise EnvelopeError("the request is not one that this version can read") from None

@@ -4,7 +4,8 @@ RespondAsyncError
 ├── ConfigurationError    the settings or the call cannot work
 ├── EnvelopeError         a sealed text that is not ours, or is damaged
 ├── UnknownTaskId         an id that we did not make
-├── BodyLostError         the body of a captured request is no longer in Redis
+├── BodyLostError         a large body is no longer in the claim store
+├── StoreUnavailableError the claim store does not answer
 └── AppStartError         the ASGI app to replay requests in cannot be started
 """
 
@@ -30,10 +31,15 @@ class UnknownTaskId(RespondAsyncError):
 
 
 class BodyLostError(RespondAsyncError):
-    """Redis no longer has the body of a captured request.
+    """The claim store no longer has a large body, or not all of it.
 
-    It waited longer than RESULT_TTL_SECONDS, or Redis lost its data.
+    It waited longer than RESULT_TTL_SECONDS, or the store lost its data; with CLAIM_STORE=file://
+    the app and all workers must see the same directory.
     """
+
+
+class StoreUnavailableError(RespondAsyncError):
+    """The claim store (CLAIM_STORE) does not answer, or does not take what is to be kept."""
 
 
 class AppStartError(RespondAsyncError):

@@ -1,11 +1,12 @@
-"""The raw bytes of a request, kept as the app reads them.
+"""The raw bytes of a request, kept as long as it may be captured.
 
-FastAPI parses a form before any dependency runs, and then its bytes are gone; so a middleware
-keeps what passes. It is the outermost one: no other middleware has changed scope or body yet, and
-in the replay all of them do their work again.
+`RawRequestMiddleware` is the outermost one: no other middleware has changed scope or body yet, and
+in the replay all of them do their work again. What they read of the body is kept; what they leave
+is read by the capture, piece by piece.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from respond_async.identity import Identities
@@ -28,49 +29,77 @@ _HEADER: Final = ASYNC_HEADER.encode()
 
 
 class RawRequest:
-    """One request's scope as the server gave it, and its body as far as it was read."""
+    """One request's scope as the server gave it, and its body as far as it was read.
 
-    def __init__(self, scope: Scope, receive: Receive, limit_bytes: int) -> None:
+    Args:
+        scope: The server's.
+        receive: The server's.
+        limit_bytes: The largest body that `stream` gives.
+        timeout_seconds: How long `stream` may take until the body's end.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, limit_bytes: int, timeout_seconds: float
+    ) -> None:
         self.scope = dict(scope)
         self._receive = receive
         self._limit = limit_bytes
+        self._timeout = timeout_seconds
         self._parts: list[bytes] = []
         self._size = 0
         self._complete = False
+        self._keeps = True
 
     async def receive(self) -> Message:
-        """The next message for the app; a copy of its bytes is kept.
-
-        Raises:
-            Problem: 413, the body is larger than MAX_REQUEST_BYTES; said before it is read where
-                Content-Length tells.
-        """
-        if not self._complete and self._announced() > self._limit:
-            raise self._too_large()
+        """The next message for the app; a copy of its bytes is kept up to the limit."""
         message = await self._receive()
         if message["type"] == "http.request":
+            self._complete = not message.get("more_body", False)
             part = message.get("body", b"")
             self._size += len(part)
             if self._size > self._limit:
                 self._parts.clear()
-                raise self._too_large()
-            self._parts.append(part)
-            self._complete = not message.get("more_body", False)
+            elif self._keeps:
+                self._parts.append(part)
         return message
 
-    async def body(self) -> bytes:
-        """The whole body; what the app has not read is read now.
+    def release(self) -> None:
+        """Keeps nothing any more: the request is not captured."""
+        self._keeps = False
+        self._parts.clear()
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The whole body in parts, once: first what the app has read, then what is left.
 
         Raises:
-            Problem: 413, it is too large; 400, the client went away before its end.
+            Problem: 413, the body is larger than MAX_REQUEST_BYTES, said before it is read where
+                Content-Length tells; 400, the client went away before its end; 408, it is too
+                slow.
         """
+        if self._announced() > self._limit or self._size > self._limit:
+            raise self._too_large()
+        self._keeps = False
+        parts, self._parts = self._parts, []
+        while parts:
+            yield parts.pop(0)
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._timeout
         while not self._complete:
-            message = await self.receive()
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await self.receive()
+            except TimeoutError:
+                raise Problem(
+                    408,
+                    f"The request's body did not arrive within {self._timeout:g} s.",
+                    {"Connection": "close"},
+                ) from None
             if message["type"] == "http.disconnect":
                 raise Problem(400, "The request ended before its body did.")
-        if len(self._parts) > 1:
-            self._parts = [b"".join(self._parts)]
-        return self._parts[0] if self._parts else b""
+            if self._size > self._limit:
+                raise self._too_large()
+            if part := message.get("body", b""):
+                yield part
 
     def _announced(self) -> int:
         for name, value in self.scope["headers"]:
@@ -89,10 +118,13 @@ class RawRequest:
 class RawRequestMiddleware:
     """Keeps the raw request of those that carry `X-Async-Request`; lets all others pass."""
 
-    def __init__(self, app: App, identities: Identities, limit_bytes: int) -> None:
+    def __init__(
+        self, app: App, identities: Identities, limit_bytes: int, timeout_seconds: float
+    ) -> None:
         self._app = app
         self._identities = identities
         self._limit = limit_bytes
+        self._timeout = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection (ASGI)."""
@@ -100,15 +132,15 @@ class RawRequestMiddleware:
             await self._app(scope, receive, send)
             return
         scope[IDENTITIES] = self._identities
-        if scope["type"] == "http" and _is_captured(scope):
-            raw = RawRequest(scope, receive, self._limit)
+        if scope["type"] == "http" and is_captured(scope):
+            raw = RawRequest(scope, receive, self._limit, self._timeout)
             scope[RAW_REQUEST] = raw
             receive = raw.receive
         await self._app(scope, receive, send)
 
 
-def _is_captured(scope: Scope) -> bool:
-    # A replay carries the header too.
+def is_captured(scope: Scope) -> bool:
+    """Whether an HTTP request asks to be captured; a replay carries the header too."""
     return replay_info(scope) is None and any(
         name == _HEADER and asks_for_async(value.decode("latin-1"))
         for name, value in scope["headers"]

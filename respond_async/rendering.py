@@ -1,10 +1,14 @@
 """The result envelope: an answer as JSON."""
 
 import binascii
+import codecs
 import json
 import zlib
+from dataclasses import dataclass
 from email.message import Message
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+import msgspec
 
 from respond_async.answer import Answer
 
@@ -26,7 +30,9 @@ _TEXT_TYPES: Final = frozenset(
         "application/yaml",
     }
 )
-_GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
+GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
+#: What is larger without its content coding is shown with it, in base64.
+MOST_BYTES: Final = 128 * 1024 * 1024
 
 
 def render(task_id: str, endpoint: str, answer: Answer) -> bytes:
@@ -41,16 +47,52 @@ def render(task_id: str, endpoint: str, answer: Answer) -> bytes:
         endpoint: Path and query as requested.
         answer: What the endpoint answered.
     """
+    response, encoding = _response(answer)
+    return beginning(task_id, endpoint, answer, encoding) + response + b"}"
+
+
+def beginning(task_id: str, endpoint: str, answer: Answer, encoding: str | None) -> bytes:
+    """The envelope's text up to the value of `response`."""
     head: dict[str, Any] = {
         "task_id": task_id,
         "status": answer.status,
         "endpoint": endpoint,
         "headers": shown_headers(answer.headers),
     }
-    response, encoding = _response(answer)
     if encoding is not None:
         head["encoding"] = encoding
-    return json.dumps(head).encode()[:-1] + b', "response": ' + response + b"}"
+    return json.dumps(head).encode()[:-1] + b', "response": '
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an answer's body is by its headers."""
+
+    shape: Literal["json", "text", "binary"]
+    #: The name of the text's character encoding, as the answer says it; perhaps there is none such.
+    charset: str
+    #: The content coding to take off, none where it is "".
+    coding: Literal["", "gzip or deflate"]
+
+    @classmethod
+    def of(cls, answer: Answer) -> "Kind":
+        """Judges by `Content-Type` and `Content-Encoding`."""
+        content = Message()
+        content["content-type"] = answer.header("content-type")
+        # `get_content_type` answers text/plain where there is no header.
+        media = content.get_content_type() if content["content-type"] else ""
+        charset = str(content.get_param("charset") or "utf-8")
+        coding = answer.header("content-encoding").strip().lower()
+        if coding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            return cls("binary", charset, "")
+        taken_off: Literal["", "gzip or deflate"] = (
+            "" if coding in ("", "identity") else "gzip or deflate"
+        )
+        if media == "application/json" or media.endswith("+json"):
+            return cls("json", charset, taken_off)
+        if media.startswith("text/") or media.endswith("+xml") or media in _TEXT_TYPES:
+            return cls("text", charset, taken_off)
+        return cls("binary", charset, "")
 
 
 def shown_headers(headers: tuple[tuple[str, str], ...]) -> dict[str, str | list[str]]:
@@ -68,52 +110,45 @@ def shown_headers(headers: tuple[tuple[str, str], ...]) -> dict[str, str | list[
     return shown
 
 
-def _response(answer: Answer) -> tuple[bytes, str | None]:
-    kind = Message()
-    kind["content-type"] = answer.header("content-type")
-    # `get_content_type` answers text/plain where there is no header.
-    media = kind.get_content_type() if kind["content-type"] else ""
-    body = _without_coding(answer)
-    if body is None:
-        return _base64(answer.body)
-    if not body and not media.startswith("text/"):
-        return b"null", None
-    if media == "application/json" or media.endswith("+json"):
-        if _is_json(body):
-            return body, None
-    elif not (media.startswith("text/") or media.endswith("+xml") or media in _TEXT_TYPES):
-        return _base64(body)
-    try:
-        charset = str(kind.get_param("charset") or "utf-8")
-        return json.dumps(body.decode(charset)).encode(), None
-    except (UnicodeError, LookupError):
-        return _base64(body)
-
-
-def _without_coding(answer: Answer) -> bytes | None:
-    """The body without its content coding; None if that is one we cannot take off."""
-    coding = answer.header("content-encoding").strip().lower()
-    if coding in ("", "identity"):
-        return answer.body
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        return None
-    try:
-        return zlib.decompress(answer.body, _GZIP_OR_ZLIB)
-    except zlib.error:
-        return None
-
-
-def _is_json(body: bytes) -> bool:
+def is_json(body: bytes | bytearray) -> bool:
     """Whether `body` can stand inside a JSON text as it is (RFC 8259: UTF-8, no NaN)."""
     try:
-        json.loads(body.decode("utf-8"), parse_constant=_refuse)
+        # Checks without building objects; strings are not checked for UTF-8.
+        msgspec.json.decode(body, type=msgspec.Raw)
+        codecs.utf_8_decode(body, "strict", True)  # noqa: FBT003 - positional in C
     except (ValueError, RecursionError):
         return False
     return True
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)
+def _response(answer: Answer) -> tuple[bytes, str | None]:
+    kind = Kind.of(answer)
+    body = answer.body
+    if kind.coding:
+        decoded = _decompressed(body)
+        if decoded is None:
+            return _base64(body)
+        body = decoded
+    if not body and not answer.header("content-type").startswith("text/"):
+        return b"null", None
+    if kind.shape == "binary":
+        return _base64(body)
+    if kind.shape == "json" and is_json(body):
+        return body, None
+    try:
+        return json.dumps(body.decode(kind.charset)).encode(), None
+    except (UnicodeError, LookupError):
+        return _base64(answer.body)
+
+
+def _decompressed(body: bytes) -> bytes | None:
+    """Without gzip or deflate; None if that is not what it is, or if it is too large."""
+    inflating = zlib.decompressobj(GZIP_OR_ZLIB)
+    try:
+        plain = inflating.decompress(body, MOST_BYTES)
+    except zlib.error:
+        return None
+    return plain if inflating.eof else None
 
 
 def _base64(body: bytes) -> tuple[bytes, str]:

@@ -10,7 +10,7 @@ from typing import Final
 from respond_async.answer import Answer
 from respond_async.envelope import CapturedRequest
 from respond_async.pool import await_, before_stop, running_loop
-from respond_async.replay import ReplayApp
+from respond_async.replay import Body, ReplayApp
 from respond_async.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class ReplayThread:
         """Starts the app if it is not running; its future fails with `AppStartError`."""
         return self._started().app
 
-    def replay(self, request: CapturedRequest, body: bytes) -> Answer:
+    def replay(self, request: CapturedRequest, body: Body) -> Answer:
         """`ReplayApp.replay` for a caller without an event loop; waits for the app's start.
 
         An exception that is raised into the waiting caller, as Celery's soft time limit is,
@@ -88,7 +88,7 @@ class _Running:
         """Whether the app could not be started, or runs in the process this one was forked from."""
         return self._pid != os.getpid() or (self.app.done() and self.app.exception() is not None)
 
-    def replay(self, request: CapturedRequest, body: bytes) -> Answer:
+    def replay(self, request: CapturedRequest, body: Body) -> Answer:
         if self._thread is None:
             return await_(self._replay(request, body))
         # Waited for here, not on the loop: a loop whose app cannot start ends with all that waits.
@@ -109,7 +109,7 @@ class _Running:
         if self._thread.is_alive():
             logger.error("the app's event loop did not end within %g s", timeout_seconds)
 
-    async def _replay(self, request: CapturedRequest, body: bytes) -> Answer:
+    async def _replay(self, request: CapturedRequest, body: Body) -> Answer:
         # Shielded: a replay that is cancelled must not cancel the start of the app.
         app = await asyncio.shield(asyncio.wrap_future(self.app))
         return await app.replay(request, body)

@@ -8,14 +8,21 @@ from typing import Any, Final
 import redis
 from celery import states
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from respond_async.accepted import AppRecords
 from respond_async.answer import Answer
 from respond_async.capture import RESULT_PATH
 from respond_async.celery_face import BackendUnavailableError, CeleryFace
-from respond_async.errors import EnvelopeError, UnknownTaskId
+from respond_async.claims import Claims
+from respond_async.errors import (
+    BodyLostError,
+    EnvelopeError,
+    StoreUnavailableError,
+    UnknownTaskId,
+)
 from respond_async.identity import Identities
+from respond_async.large_rendering import render_large
 from respond_async.problems import Problem, unauthorized, unavailable
 from respond_async.rendering import MEDIA_TYPE, render
 from respond_async.scope import ASYNC_HEADER
@@ -39,12 +46,15 @@ class Results:
         celery: CeleryFace,
         records: AppRecords,
         ids: TaskIds,
+        *,
+        answers: Claims,
     ) -> None:
         self._settings = settings
         self._identities = identities
         self._celery = celery
         self._records = records
         self._ids = ids
+        self._answers = answers
         self._sealer = Sealer(settings, "answer")
 
     def install(self, app: FastAPI) -> None:
@@ -72,11 +82,7 @@ class Results:
             known = await self._records.find(task_id)
             meta = await self._celery.meta(task_id)
         except (redis.RedisError, OSError, BackendUnavailableError) as error:
-            logger.warning("result of %s not read: %s", task_id, error)
-            raise unavailable(
-                "The storage of results does not answer. Try again later.",
-                self._settings.retry_after_seconds,
-            ) from None
+            raise self._unavailable(task_id, error) from None
         except EnvelopeError as error:
             raise self._unreadable(task_id, error) from None
         if meta["status"] in states.READY_STATES:
@@ -114,17 +120,35 @@ class Results:
 
     async def _ended(self, task_id: str, asked: str, meta: dict[str, Any]) -> Response:
         try:
-            # In a thread: an answer may have 100 MB.
-            body = await asyncio.to_thread(self._rendered, task_id, asked, meta)
+            return await asyncio.to_thread(self._rendered, task_id, asked, meta)
         except EnvelopeError as error:
             raise self._unreadable(task_id, error) from None
-        return Response(body, 200, _NO_STORE, MEDIA_TYPE)
+        except BodyLostError:
+            raise Problem(410, "The result was there, and is no longer kept.") from None
+        except StoreUnavailableError as error:
+            raise self._unavailable(task_id, error) from None
 
-    def _rendered(self, task_id: str, asked: str, meta: dict[str, Any]) -> bytes:
-        if meta["status"] == states.SUCCESS:
-            answer = Answer.opened(meta["result"], task_id, self._sealer)
-            return render(task_id, answer.endpoint, answer)
-        return render(task_id, asked, _lost(meta, asked))
+    def _rendered(self, task_id: str, asked: str, meta: dict[str, Any]) -> Response:
+        if meta["status"] != states.SUCCESS:
+            body = render(task_id, asked, _lost(meta, asked))
+            return Response(body, 200, _NO_STORE, MEDIA_TYPE)
+        answer = Answer.opened(meta["result"], task_id, self._sealer)
+        claim = answer.claim
+        if claim is None:
+            body = render(task_id, answer.endpoint, answer)
+            return Response(body, 200, _NO_STORE, MEDIA_TYPE)
+        self._answers.check(task_id, claim)
+        parts = render_large(
+            task_id, answer.endpoint, answer, lambda: self._answers.pieces_here(task_id, claim)
+        )
+        return StreamingResponse(parts, 200, _NO_STORE, MEDIA_TYPE)
+
+    def _unavailable(self, task_id: str, error: Exception) -> Problem:
+        logger.warning("result of %s not read: %s", task_id, error)
+        return unavailable(
+            "The storage of results does not answer. Try again later.",
+            self._settings.retry_after_seconds,
+        )
 
     def _pending(self, task_id: str) -> Response:
         headers = {**_NO_STORE, "Retry-After": str(self._settings.retry_after_seconds)}

@@ -92,7 +92,15 @@ class Settings(HubSettings):
     claim_check_bytes: int = Field(
         default=512 * 1024,
         ge=0,
-        description="A larger body travels through Redis, the message only names it.",
+        description="A larger body of a request or answer is kept in pieces in the claim store.",
+    )
+    claim_store: str = Field(
+        default="redis",
+        pattern=r"^(redis|file:///.+)$",
+        description="Where large bodies are kept: `redis`, or `file:///path` that all share.",
+    )
+    request_body_timeout_seconds: Positive = Field(
+        default=300.0, description="How long a captured request's body may take to arrive."
     )
     max_response_bytes: int = Field(
         default=100 * _MIB, gt=0, description="Largest body of an answer that is kept."

@@ -10,7 +10,7 @@ from celery.worker.request import Request
 
 from respond_async.answer import Answer, StoredAnswer
 from respond_async.envelope import CapturedRequest
-from respond_async.errors import AppStartError, RespondAsyncError
+from respond_async.errors import AppStartError, RespondAsyncError, StoreUnavailableError
 from respond_async.pool import in_thread, pause
 from respond_async.runs import Begun
 
@@ -93,7 +93,7 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
     running.captured = captured
     try:
         return _result(task, captured, body)
-    except (redis.RedisError, BackendError, AppStartError) as error:
+    except (redis.RedisError, BackendError, AppStartError, StoreUnavailableError) as error:
         # Not a failure of the request: it goes back, and comes again when things are better.
         logger.warning("%s [%s] is delivered again: %s", captured, task_id, error)
         pause(_REDELIVER_PAUSE_SECONDS)
@@ -135,6 +135,7 @@ def _answer(worker: "Worker", captured: CapturedRequest, body: bytes, delivery: 
         logger.error("%s [%s] is given up after %d deliveries", captured, captured.task_id, most)
         detail = f"The request was begun {most} times and no worker could finish it."
         return Answer.problem(500, detail, captured.raw_path)
-    if captured.claim is not None:
-        body = in_thread(worker.claims.fetch, captured.task_id, captured.claim)
-    return worker.app.replay(captured, body)
+    if captured.claim is None:
+        return worker.app.replay(captured, body)
+    in_thread(worker.claims.check, captured.task_id, captured.claim)
+    return worker.app.replay(captured, worker.claims.pieces(captured.task_id, captured.claim))

@@ -8,7 +8,7 @@ from celery import Celery, signals, states
 from celery.worker import state as worker_state
 
 from respond_async.celery_face import TASK_NAME
-from respond_async.claims import WorkerClaims
+from respond_async.claims import Claims
 from respond_async.completion import Completion
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import EnvelopeError
@@ -42,9 +42,9 @@ class Worker:
         self.request_sealer = Sealer(settings, "request")
         self.answer_sealer = Sealer(settings, "answer")
         scripts = Scripts(settings)
-        self.claims = WorkerClaims(settings, scripts.connection)
+        self.claims = Claims(settings, "body", lambda: scripts.connection)
         self.runs = Runs(settings, scripts, Leases(scripts))
-        self.completion = Completion(self.runs)
+        self.completion = Completion(self.runs, self.claims)
         self._celery = celery
 
     def install(self) -> None:

@@ -146,11 +146,6 @@ def test_a_body_over_the_limit_is_refused(client: TestClient, store: "redis.Redi
     assert client.post("/digest", content=bytes(size)).status_code == 200
 
 
-def test_json_that_is_none_is_refused_at_once(client: TestClient) -> None:
-    headers = {**ANONYMOUS, "Content-Type": "application/json"}
-    assert client.post("/orders", content=b"{", headers=headers).status_code == 422
-
-
 def test_queue_and_redis_hold_nothing_readable(
     client: TestClient, store: "redis.Redis", token: str
 ) -> None:
@@ -284,11 +279,6 @@ def test_what_waits_needs_nothing_in_redis(client: TestClient, store: "redis.Red
 def test_a_websocket_of_the_app_is_left_alone(client: TestClient) -> None:
     with client.websocket_connect("/socket", headers=ANONYMOUS) as socket:
         assert socket.receive_text() == "hello"
-
-
-def test_a_mounted_app_answers_at_once_whatever_the_header(client: TestClient) -> None:
-    """No dependency of the app runs in front of what is mounted."""
-    assert client.get("/mounted", headers=ANONYMOUS).text == "mounted"
 
 
 def test_two_of_them_on_one_app_are_refused(settings: Settings, celery: Celery) -> None:

@@ -148,6 +148,30 @@ def test_an_error_of_the_endpoint_stands_inside(
     assert "secret detail" not in json.dumps(result["response"])
 
 
+def test_json_that_is_none_gets_the_answer_that_a_direct_call_gets(
+    client: TestClient, finished: Finished
+) -> None:
+    request: dict[str, Any] = {"content": b"{", "headers": {"Content-Type": "application/json"}}
+    direct = client.post("/orders", **request)
+    result = finished("POST", "/orders", **request)
+    assert (result["status"], result["response"]) == (422, direct.json())
+    assert direct.status_code == 422
+
+
+def test_a_mounted_app_is_captured_too(client: TestClient, finished: Finished) -> None:
+    result = finished("GET", "/mounted/below?x=1")
+    assert (result["status"], result["response"]) == (200, "mounted")
+    assert result["headers"] == headers_of(client.get("/mounted/below?x=1"))
+
+
+def test_what_no_route_takes_is_answered_at_once(client: TestClient) -> None:
+    for method, path in (("DELETE", "/me"), ("GET", "/me/")):
+        direct = client.request(method, path, follow_redirects=False)
+        asked = client.request(method, path, headers=ANONYMOUS, follow_redirects=False)
+        assert (asked.status_code, asked.headers) == (direct.status_code, direct.headers)
+        assert direct.status_code in (405, 307)
+
+
 def test_an_unknown_path_is_answered_at_once(client: TestClient) -> None:
     assert client.get("/nothing", headers=ANONYMOUS).status_code == 404
 
