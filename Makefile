@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 # Tests wait more than they work; each process has servers of its own.
 TEST_PROCESSES ?= 3
 
-.PHONY: run test long check format bench bench-pool bench-transport docs lock clean
+.PHONY: run test long upstream check format bench bench-transport bench-pool docs lock clean
 
 run: $(INSTALLED)  ## the whole service, with an embedded Redis and Kafka unless REDIS_URL / KAFKA_BOOTSTRAP_SERVERS are set
 	@$(BIN)/python -m respond_async.dev
@@ -15,6 +15,9 @@ test: check  ## everything, against a real Kafka and a real Redis that the tests
 
 long: $(INSTALLED)  ## the tests that take minutes: soaks and storms
 	$(BIN)/pytest -m long
+
+upstream: $(INSTALLED)  ## Celery's and kombu's own tests on kafka:// and on Redis, compared; an hour, or UPSTREAM=celery/test_tasks.py
+	$(BIN)/python -m tests.upstream $(UPSTREAM)
 
 check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check .
