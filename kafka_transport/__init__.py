@@ -17,31 +17,42 @@ from kafka_transport.errors import (
     InvalidName,
     InvalidOption,
     KafkaTransportError,
+    LoginRefused,
     MessageRefused,
+    NotAuthorized,
     PublishFailed,
     QueueNotFound,
+    TopicNotMade,
 )
 
 __all__ = [
     "SCHEME",
+    "TLS_SCHEME",
     "BrokerUnavailable",
     "InvalidName",
     "InvalidOption",
     "KafkaTransportError",
+    "LoginRefused",
     "MessageRefused",
+    "NotAuthorized",
     "PublishFailed",
     "QueueNotFound",
+    "TopicNotMade",
     "register",
 ]
 
 #: The scheme of the broker URL.
 SCHEME: Final = "kafka"
 
+#: The same over TLS, as ``amqps`` is to ``amqp``.
+TLS_SCHEME: Final = "kafkas"
+
 
 def register() -> None:
-    """Makes ``kafka://`` mean this transport, in place of the stock one of kombu."""
-    transport.TRANSPORT_ALIASES[SCHEME] = "kafka_transport.transport:Transport"
-    transport._transport_cache.pop(SCHEME, None)  # type: ignore[attr-defined]  # noqa: SLF001
+    """Makes ``kafka://`` and ``kafkas://`` mean this transport, in place of the stock one of kombu."""
+    for scheme, name in ((SCHEME, "Transport"), (TLS_SCHEME, "TLSTransport")):
+        transport.TRANSPORT_ALIASES[scheme] = f"kafka_transport.transport:{name}"
+        transport._transport_cache.pop(scheme, None)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 register()

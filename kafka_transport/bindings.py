@@ -1,11 +1,11 @@
 """Exchanges and what is bound to them. Pure; AMQP 0-9-1, section 3.1."""
 
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from kafka_transport.errors import InvalidOption
+from kafka_transport.native import Lock
 
 __all__ = ["Binding", "Bindings", "matches"]
 
@@ -25,7 +25,7 @@ class Bindings:
     """A table of exchanges and bindings. Every method may be called from any thread."""
 
     def __init__(self) -> None:
-        self._lock: Final = threading.Lock()
+        self._lock: Final = Lock()
         self._types: Final[dict[str, str]] = {}
         self._bindings: Final[dict[Binding, None]] = {}
 

@@ -1,11 +1,11 @@
 """Messages of one durable queue that have come in: by lane, and in the order of their keys."""
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from kafka_transport.delivery import Delivery
+from kafka_transport.native import Lock
 
 __all__ = ["Buffer"]
 
@@ -19,7 +19,7 @@ class Buffer:
     """
 
     def __init__(self, lanes: int = 1, *, key_order: bool = False) -> None:
-        self._lock: Final = threading.Lock()
+        self._lock: Final = Lock()
         self._lanes: Final[list[deque[Delivery]]] = [deque() for _ in range(lanes)]
         self._highest_first: Final = self._lanes[::-1]
         self._key_order: Final = key_order

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import confluent_kafka
-from confluent_kafka import admin
+from confluent_kafka import KafkaError, KafkaException, admin
 
 from kafka_transport.config import client_logger
 from kafka_transport.errors import InvalidOption
+from kafka_transport.native import Lock
 
 #: Seconds for which a line that librdkafka repeats (a broker that is down) is not written again.
 REPEAT_SECONDS: Final = 30.0
@@ -62,35 +63,94 @@ client_logger.addFilter(_Once())
 
 
 @contextmanager
-def _named_properties() -> Iterator[None]:
+def _named_properties(options: str) -> Iterator[None]:
     """Turns librdkafka's refusal of a property into an error that says where it was given."""
     try:
         yield
-    except confluent_kafka.KafkaException as error:
-        raise InvalidOption(
-            f"{error.args[0].str()}: see kafka_common_config, kafka_producer_config and "
-            "kafka_consumer_config in broker_transport_options"
-        ) from error
+    except KafkaException as error:
+        reason = error.args[0].str()
+        setting = (
+            "broker_use_ssl" if _OF_TLS.search(reason) else f"{options} in broker_transport_options"
+        )
+        raise InvalidOption(f"{reason}: see {setting}") from error
 
 
-class Producer(confluent_kafka.Producer):
-    """A producer of this process.
+#: What librdkafka says of certificates and keys begins so.
+_OF_TLS: Final = re.compile(r"ssl\.(ca|certificate|key|cipher)\S* failed")
+
+
+class _Producer(confluent_kafka.Producer):
+    """One that can be referred to weakly."""
+
+
+class Producer:
+    """A producer of this process, made anew after an error that librdkafka calls fatal.
+
+    An idempotent producer ends for good with such an error, a missing ACL for one.
 
     Raises:
         InvalidOption: librdkafka knows no such property, or not with that value.
     """
 
     def __init__(self, properties: dict[str, Any]) -> None:
-        with _named_properties():
-            super().__init__(properties, logger=client_logger)
-        _clients.add(self)
+        self._properties: Final = properties
+        self._lock: Final = Lock()
+        self._fatal: KafkaError | None = None
+        self._made = self._make()
+
+    def _make(self) -> confluent_kafka.Producer:
+        with _named_properties("kafka_common_config and kafka_producer_config"):
+            made = _Producer(self._properties, logger=client_logger)
+        _clients.add(made)
+        return made
+
+    def produce(self, topic: str, value: bytes, **more: Any) -> None:
+        """As confluent-kafka's; after a fatal error it raises that one, once."""
+        try:
+            self._made.produce(topic, value, **more)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._FATAL:  # noqa: SLF001
+                raise
+            raise KafkaException(self._renew() or error.args[0]) from error
+
+    def _renew(self) -> KafkaError | None:
+        with self._lock:
+            # Takes over the error itself and the reports of what was queued.
+            self.poll(0)
+            fatal, self._fatal = self._fatal, None
+            if fatal is not None:
+                self._made = self._make()
+            return fatal
+
+    def poll(self, timeout: float) -> int:
+        """As confluent-kafka's, but for a fatal error, which `produce` raises."""
+        try:
+            return self._made.poll(timeout)
+        except KafkaException as error:
+            if not error.args[0].fatal():
+                raise
+            self._fatal = error.args[0]
+            return 0
+
+    def flush(self, timeout: float) -> int:
+        """As confluent-kafka's."""
+        try:
+            return self._made.flush(timeout)
+        except KafkaException as error:
+            if not error.args[0].fatal():
+                raise
+            self._fatal = error.args[0]
+            return len(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 class Consumer(confluent_kafka.Consumer):
     """A consumer of this process; raises like `Producer`."""
 
     def __init__(self, properties: dict[str, Any]) -> None:
-        with _named_properties():
+        with _named_properties("kafka_common_config and kafka_consumer_config"):
             super().__init__(properties, logger=client_logger)
         _clients.add(self)
 
@@ -99,6 +159,6 @@ class AdminClient(admin.AdminClient):
     """An admin client of this process; raises like `Producer`."""
 
     def __init__(self, properties: dict[str, Any]) -> None:
-        with _named_properties():
+        with _named_properties("kafka_common_config"):
             super().__init__(properties, logger=client_logger)
         _clients.add(self)

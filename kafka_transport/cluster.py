@@ -1,12 +1,13 @@
 """What all connections of one process to one cluster share: its producer and its topics."""
 
 import os
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_transport.bindings import Bindings
 from kafka_transport.config import Options
+from kafka_transport.native import Lock
 from kafka_transport.publisher import Publisher
+from kafka_transport.retention import Retention
 from kafka_transport.topics import Topics
 
 if TYPE_CHECKING:
@@ -22,20 +23,21 @@ class Cluster:
         self.topics: Final = Topics(properties, options)
         self.publisher: Final = Publisher(properties, options)
         self.bindings: Final = Bindings()
+        self.retention: Final = Retention(self.topics, options.keep_done)
         #: What queues were declared with, by topic.
         self.arguments: Final[dict[str, QueueArguments]] = {}
         #: The highest lane of queues, by topic.
         self.lanes: Final[dict[str, int]] = {}
 
 
-_lock = threading.Lock()
+_lock = Lock()
 _clusters: dict[str, Cluster] = {}
 
 
 def _in_child() -> None:
     # A fork must never use its parent's clients; the lock may have been held at that moment.
     global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = Lock()
     _clusters.clear()
 
 

@@ -1,26 +1,22 @@
 """What a Celery project can set, and the librdkafka properties made of it."""
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from kafka_transport.errors import InvalidOption
 
 __all__ = [
     "CONSUMER_PROPERTIES",
-    "DEFAULT_PORT",
     "Options",
-    "bootstrap_servers",
     "client_properties",
-    "credentials",
     "for_consumer",
     "for_producer",
-    "hide_password",
+    "for_tail",
 ]
-
-DEFAULT_PORT: Final = 9092
 
 #: librdkafka's own log lines come out under this name.
 client_logger: Final = logging.getLogger("kafka_transport.librdkafka")
@@ -51,7 +47,8 @@ class Options:
     num_partitions: int = 16
     #: Replicas of a topic made by this transport; -1 takes the broker's default (KIP-464).
     replication_factor: int = -1
-    #: Configuration of topics made for durable queues, e.g. ``{"retention.ms": "1209600000"}``.
+    #: Configuration of topics made for durable queues, e.g. ``{"min.insync.replicas": "2"}``.
+    #: They are made with ``retention.ms`` -1: a broker's default of 7 days drops tasks that wait longer.
     topic_config: Mapping[str, str] = field(default_factory=dict)
     #: Put before the name of every topic, so that several projects share a cluster.
     topic_prefix: str = ""
@@ -75,6 +72,12 @@ class Options:
     key_order: bool = False
     #: Seconds that a partition asked back by the group waits for its running tasks to end.
     revoke_timeout: float = 10.0
+    #: Seconds for which messages that are done stay in a topic that keeps messages for ever; then
+    #: workers delete them, now and then. None keeps them.
+    keep_done: float | None = 604_800.0
+    #: OAUTHBEARER: a function, or its dotted name, that gives a token and its end in seconds since
+    #: the epoch; librdkafka's ``oauth_cb``.
+    oauth_callback: str | Callable[[str], tuple[Any, ...]] | None = None
     #: librdkafka properties of every client, of producers, and of consumers.
     kafka_common_config: Mapping[str, Any] = field(default_factory=dict)
     kafka_producer_config: Mapping[str, Any] = field(default_factory=dict)
@@ -85,9 +88,16 @@ class Options:
         """Takes what is ours out of kombu's transport options; the rest is kombu's own.
 
         Raises:
-            InvalidOption: A value is out of its range.
+            InvalidOption: A value is out of its range, a name is nearly one of ours, or a
+                property of librdkafka would break what this transport promises.
         """
         ours = {f.name for f in fields(cls)}
+        for name in transport_options.keys() - ours:
+            near = get_close_matches(name, ours, n=1, cutoff=0.85)
+            if near:
+                raise InvalidOption(
+                    f"broker_transport_options has {name!r}: do you mean {near[0]!r}?"
+                )
         options = cls(**{k: v for k, v in transport_options.items() if k in ours})
         if options.auto_offset_reset not in ("earliest", "latest"):
             raise InvalidOption(
@@ -104,7 +114,48 @@ class Options:
             raise InvalidOption(
                 f"max_ahead is {options.max_ahead}: commit metadata holds {MAX_AHEAD_LIMIT} at most"
             )
+        if not _LEGAL_PREFIX.fullmatch(options.topic_prefix):
+            raise InvalidOption(
+                f"topic_prefix is {options.topic_prefix!r}: use 100 of A-Z a-z 0-9 . _ - at most"
+            )
+        for name in ("kafka_common_config", "kafka_producer_config", "kafka_consumer_config"):
+            _refuse_broken_promises(name, getattr(options, name))
         return options
+
+
+#: Room is left for the longest suffix of a topic.
+_LEGAL_PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,100}")
+
+#: Properties of librdkafka that are not the user's to set: the values that do no harm, and why.
+_KEPT: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "enable.auto.commit": (("false",), "only what was acked is committed"),
+    "enable.auto.offset.store": (("false",), "only what was acked is committed"),
+    "acks": (("all", "-1"), "a message is stored when all replicas in sync have it"),
+    "request.required.acks": (("all", "-1"), "a message is stored when all replicas have it"),
+    "enable.idempotence": (("true",), "a message that is sent again is stored once"),
+    "transactional.id": ((), "messages are not sent in transactions"),
+    "partition.assignment.strategy": (
+        ("cooperative-sticky",), "partitions move one by one while tasks run",
+    ),
+    "group.id": ((), "set the transport option group_id"),
+    "auto.offset.reset": ((), "set the transport option auto_offset_reset"),
+    "message.timeout.ms": ((), "set the transport option publish_timeout"),
+    "delivery.timeout.ms": ((), "set the transport option publish_timeout"),
+    "bootstrap.servers": ((), "set broker_url"),
+    "metadata.broker.list": ((), "set broker_url"),
+    "oauth_cb": ((), "set the transport option oauth_callback"),
+    "on_commit": ((), "it is this transport's own"),
+    "error_cb": ((), "errors come out as exceptions and in Python's logging"),
+    "log_cb": ((), "log lines come out under kafka_transport.librdkafka"),
+    "logger": ((), "log lines come out under kafka_transport.librdkafka"),
+}  # fmt: skip
+
+
+def _refuse_broken_promises(option: str, properties: Mapping[str, Any]) -> None:
+    for name, value in properties.items():
+        harmless, why = _KEPT.get(name, (None, ""))
+        if harmless is not None and str(value).lower() not in harmless:
+            raise InvalidOption(f"{option} must not set {name!r}: {why}")
 
 
 #: What fits as a bitmap into the 4,096 bytes of a broker's ``offset.metadata.max.bytes``.
@@ -123,6 +174,11 @@ _PRODUCER_ONLY: Final = (
     "request.timeout", "retries", "retry.backoff", "sticky.", "transaction",
 )  # fmt: skip
 
+#: Beginnings of properties that mean nothing to a consumer without a group.
+_GROUP_ONLY: Final = (
+    "group.", "heartbeat.", "max.poll", "partition.assignment", "session.timeout", "enable.auto",
+)  # fmt: skip
+
 
 def for_producer(properties: Mapping[str, Any]) -> dict[str, Any]:
     """The common properties that a producer or an admin client knows."""
@@ -134,72 +190,25 @@ def for_consumer(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in properties.items() if not k.startswith(_PRODUCER_ONLY)}
 
 
-def bootstrap_servers(hosts: list[str], default_port: int | None = None) -> str:
-    """One ``bootstrap.servers`` of kombu's host names and URLs, in order, each once.
-
-    Takes ``kafka://a:9092,b:9092/``, ``kafka://user:secret@a`` and plain ``a`` alike.
-    """
-    found: dict[str, None] = {}
-    for host in hosts:
-        netloc = urlsplit(host).netloc if "://" in host else host.partition("/")[0]
-        for server in netloc.rpartition("@")[2].split(","):
-            name = server.strip()
-            if name:
-                bracket = name.rfind("]")
-                has_port = ":" in name[bracket + 1 :]
-                found[name if has_port else f"{name}:{default_port or DEFAULT_PORT}"] = None
-    return ",".join(found) or f"localhost:{default_port or DEFAULT_PORT}"
-
-
-def credentials(url: str) -> tuple[str, str] | None:
-    """User and password of a broker URL, decoded."""
-    userinfo, at, _ = urlsplit(url).netloc.rpartition("@") if "://" in url else ("", "", "")
-    if not at:
-        return None
-    user, _, password = userinfo.partition(":")
-    return unquote(user), unquote(password)
-
-
-def hide_password(url: str, mask: str = "**") -> str:
-    """The URL as it may be logged."""
-    parts = urlsplit(url)
-    userinfo, at, servers = parts.netloc.rpartition("@")
-    if not at:
-        return url
-    user = userinfo.partition(":")[0]
-    return parts._replace(netloc=f"{user}:{mask}@{servers}").geturl()
+def for_tail(properties: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """What a consumer without a group is made with."""
+    chosen = {
+        k: v for k, v in options.kafka_consumer_config.items() if not k.startswith(_GROUP_ONLY)
+    }
+    return for_consumer(properties) | chosen
 
 
 def client_properties(
-    *,
-    servers: str,
-    login: tuple[str, str] | None,
-    ssl: object,
-    options: Options,
+    *, servers: str, security: Mapping[str, Any], options: Options
 ) -> dict[str, Any]:
     """Properties for librdkafka that every client of one connection shares."""
-    properties: dict[str, Any] = {
+    return {
         "bootstrap.servers": servers,
         "client.id": "kafka_transport",
         # A broker that comes back is noticed within a second, not ten.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         "log.connection.close": False,
+        **security,
+        **options.kafka_common_config,
     }
-    if login:
-        user, password = login
-        properties |= {"sasl.mechanism": "PLAIN", "sasl.username": user, "sasl.password": password}
-    if login or ssl:
-        protocol = ("SASL_" if login else "") + ("SSL" if ssl else "PLAINTEXT")
-        properties["security.protocol"] = protocol
-    if isinstance(ssl, Mapping):
-        properties |= {
-            ours: ssl[theirs]
-            for theirs, ours in (
-                ("ca_certs", "ssl.ca.location"),
-                ("certfile", "ssl.certificate.location"),
-                ("keyfile", "ssl.key.location"),
-            )
-            if theirs in ssl
-        }
-    return properties | dict(options.kafka_common_config)

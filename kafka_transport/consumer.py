@@ -10,7 +10,6 @@ poll() returns, and starves beside a thread that polls all the time. Acks reach 
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -24,10 +23,12 @@ from kafka_transport.clients import Consumer
 from kafka_transport.cluster import Cluster
 from kafka_transport.commits import Commits
 from kafka_transport.config import Options, for_consumer
+from kafka_transport.errors import KafkaTransportError, not_authorized
 from kafka_transport.inbox import Inbox
 from kafka_transport.intake import Intake
 from kafka_transport.lanes import QueueTopics
 from kafka_transport.membership import group_properties
+from kafka_transport.native import Lock, Thread
 from kafka_transport.partitions import Partitions, Place
 
 __all__ = ["GroupConsumer"]
@@ -66,7 +67,7 @@ class GroupConsumer:
         options: Options,
         inbox: Inbox,
         cluster: Cluster,
-        on_failure: Callable[[KafkaError], None],
+        on_failure: Callable[[KafkaError | KafkaTransportError], None],
         *,
         stays: float | None = None,
     ) -> None:
@@ -79,7 +80,7 @@ class GroupConsumer:
         self._lane_of: Final = {topic: lane for lane, (topic, _) in enumerate(topics.lanes)}
         self._on_failure: Final = on_failure
         self._stopping = False
-        self._lock: Final = threading.Lock()
+        self._lock: Final = Lock()
         # Under the lock.
         self._cancelled = False
         self._until = None if stays is None else time.monotonic() + stays
@@ -92,6 +93,7 @@ class GroupConsumer:
         self._commits: Final = Commits(self._partitions)
         # Written by the polling thread, read by others.
         self._joined = False
+        self._heard = False
         self._ends: Final[dict[Place, int]] = {}
         self._consumer: Final = Consumer(
             for_consumer(properties)
@@ -104,9 +106,7 @@ class GroupConsumer:
             }
             | dict(options.kafka_consumer_config)
         )
-        self._thread: Final = threading.Thread(
-            target=self._run, name=f"kafka-consumer-{queue}", daemon=True
-        )
+        self._thread: Final = Thread(target=self._run, name=f"kafka-consumer-{queue}")
         self._thread.start()
 
     def cancel(self) -> None:
@@ -208,14 +208,14 @@ class GroupConsumer:
     def _receive(self, records: list[Record]) -> None:
         deliveries = []
         for record in records:
-            topic, partition = record.topic(), record.partition()
-            assert topic is not None
-            assert partition is not None
-            place = (topic, partition)
+            # An error of the group is of no topic.
+            topic, partition = record.topic() or "", record.partition()
+            place = (topic, -1 if partition is None else partition)
             error = record.error()
             if error is not None:
                 self._report(error, place, record.offset())
             elif place in self._assigned:
+                self._heard = True
                 delivery = self._intake.take(record, place)
                 if delivery is not None:
                     deliveries.append(delivery)
@@ -224,7 +224,13 @@ class GroupConsumer:
             self._inbox.ring()
 
     def _report(self, error: KafkaError, place: Place, offset: int | None) -> None:
-        if error.fatal():
+        denied = not_authorized(error, "READ", topic=place[0], group=self.group_id)
+        if denied is not None and not self._heard:
+            self._on_failure(denied)
+        elif denied is not None:
+            # What was once allowed may be so again; the messages wait.
+            logger.error("%s", denied)
+        elif error.fatal():
             self._on_failure(error)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
             self._ends[place] = offset or 0

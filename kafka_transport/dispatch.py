@@ -12,7 +12,7 @@ from kafka_transport.config import Options
 from kafka_transport.consumer import GroupConsumer
 from kafka_transport.delivery import Delivery
 from kafka_transport.durable import DurableQueues
-from kafka_transport.errors import BrokerUnavailable, QueueNotFound
+from kafka_transport.errors import BrokerUnavailable, KafkaTransportError, QueueNotFound
 from kafka_transport.expiry import is_expired
 from kafka_transport.inbox import Inbox
 from kafka_transport.subscription import Subscription
@@ -50,7 +50,7 @@ class Dispatch:
         self._leaving: list[GroupConsumer] = []
         #: A message is there and no consumer has room for it.
         self._starved = False
-        self._failure: KafkaError | None = None
+        self._failure: KafkaError | KafkaTransportError | None = None
 
     # Consumers.
 
@@ -146,6 +146,8 @@ class Dispatch:
 
     def deliver_one(self) -> bool:
         """Hands the next message to a consumer with room; false if there is none."""
+        if isinstance(self._failure, KafkaTransportError):
+            raise self._failure
         if self._failure is not None:
             raise BrokerUnavailable(f"the Kafka client failed: {self._failure.str()}")
         for queue in self.inbox.queues():
@@ -163,7 +165,7 @@ class Dispatch:
         if poller.poll(None if seconds is None else max(1, int(seconds * 1000))):
             self.inbox.hush()
 
-    def on_failure(self, error: KafkaError) -> None:
+    def on_failure(self, error: KafkaError | KafkaTransportError) -> None:
         """A consumer ended; the next look for a message says so. From any thread."""
         self._failure = error
         self.inbox.ring()
@@ -206,6 +208,8 @@ class Dispatch:
             raise QueueNotFound(f"there is no queue {queue!r}: declare it before consuming")
         if member is not None:
             self._leaving.append(member)
+        for topic in self._durable.with_messages(queue):
+            self._cluster.retention.watch(topic, self._durable.group_of(queue))
         member = self._members[queue] = GroupConsumer(
             queue,
             self._durable.topics_of(queue),

@@ -11,8 +11,9 @@ from kafka_transport.delivery import Delivery
 from kafka_transport.errors import InvalidName
 from kafka_transport.intake import death_headers
 from kafka_transport.lanes import HIGHEST_LANE, QueueTopics, lane_topic
+from kafka_transport.names import queue_topic
 from kafka_transport.publisher import Destination, Outgoing
-from kafka_transport.topics import DEAD, DELAY, QUEUE, Shape, dead_letter_topic, queue_topic
+from kafka_transport.topics import DEAD, DELAY, QUEUE, Shape, dead_letter_topic
 from kafka_transport.wire import RecordHeaders, encode
 
 __all__ = ["DurableQueues"]
@@ -29,7 +30,7 @@ class DurableQueues:
         """The topic of a queue.
 
         Raises:
-            InvalidName: Kafka allows no such topic.
+            InvalidName: It has no name.
         """
         return queue_topic(queue, self._options.topic_prefix)
 
@@ -69,7 +70,7 @@ class DurableQueues:
 
     def count(self, queue: str) -> int:
         """Messages that are not done, those that are not due among them."""
-        return self._cluster.topics.lag(self._with_messages(queue), self.group_of(queue))
+        return self._cluster.topics.lag(self.with_messages(queue), self.group_of(queue))
 
     def ends(self, queue: str) -> dict[tuple[str, int], int]:
         """Where the next message of each partition of the queue's lanes will stand."""
@@ -81,12 +82,12 @@ class DurableQueues:
 
     def purge(self, queue: str) -> int:
         """Deletes the messages; how many they were."""
-        return self._cluster.topics.purge(self._with_messages(queue), self.group_of(queue))
+        return self._cluster.topics.purge(self.with_messages(queue), self.group_of(queue))
 
     def delete(self, queue: str) -> None:
         """Deletes the topics with their messages. The dead letters stay."""
         self._cluster.bindings.delete_queue(queue)
-        self._cluster.topics.delete(self._with_messages(queue))
+        self._cluster.topics.delete(self.with_messages(queue))
         self._cluster.arguments.pop(self.topic_of(queue), None)
         self._cluster.lanes.pop(self.topic_of(queue), None)
 
@@ -130,7 +131,8 @@ class DurableQueues:
         self._cluster.lanes[topic] = highest
         return highest
 
-    def _with_messages(self, queue: str) -> list[str]:
+    def with_messages(self, queue: str) -> list[str]:
+        """The topics of the queue that there are, but for the dead letters."""
         topic = self.topic_of(queue)
         lanes = [lane_topic(topic, lane) for lane in range(self._highest_lane(topic) + 1)]
         return [t for t in (*lanes, delay_topic(topic)) if self._cluster.topics.exists(t)]

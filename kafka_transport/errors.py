@@ -2,8 +2,11 @@
 
 kombu.exceptions.OperationalError
 └── KafkaTransportError
-    ├── BrokerUnavailable
-    ├── PublishFailed
+    ├── BrokerUnavailable      a connection error: Celery tries again
+    ├── LoginRefused           as RabbitMQ's AccessRefused: a worker ends with it
+    ├── NotAuthorized          the same
+    ├── TopicNotMade
+    ├── PublishFailed          may be sent again
     └── MessageRefused
 amqp.ChannelError
 └── QueueNotFound
@@ -23,10 +26,17 @@ __all__ = [
     "InvalidName",
     "InvalidOption",
     "KafkaTransportError",
+    "LoginRefused",
     "MessageRefused",
+    "NotAuthorized",
     "PublishFailed",
     "QueueNotFound",
+    "TopicNotMade",
+    "no_answer",
+    "not_authorized",
     "publish_error",
+    "topic_error",
+    "unavailable",
 ]
 
 
@@ -38,12 +48,24 @@ class BrokerUnavailable(KafkaTransportError):
     """No broker answered in time. Check that Kafka runs at the address of the broker URL."""
 
 
+class LoginRefused(KafkaTransportError):
+    """The broker knows no such user, or not with that password, token or mechanism."""
+
+
+class NotAuthorized(KafkaTransportError):
+    """The user lacks an ACL; the message names operation and resource."""
+
+
+class TopicNotMade(KafkaTransportError):
+    """The broker refused to make a topic. Mend what it names, or make the topic beforehand."""
+
+
 class PublishFailed(KafkaTransportError):
     """The broker did not acknowledge the message in time. It may be sent again."""
 
 
 class MessageRefused(KafkaTransportError):
-    """The broker will never take this message: it is too large, or the client may not write."""
+    """The broker will never take this message: it is too large."""
 
 
 class QueueNotFound(ChannelError):
@@ -53,7 +75,7 @@ class QueueNotFound(ChannelError):
 
 
 class InvalidName(ValueError):
-    """A durable queue must be named as a Kafka topic can be: [A-Za-z0-9._-], 249 at most."""
+    """A durable queue must have a name."""
 
 
 class InvalidOption(ValueError):
@@ -66,14 +88,95 @@ _FINAL: Final = frozenset(
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.RECORD_LIST_TOO_LARGE,
         KafkaError.INVALID_RECORD,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
+
+#: What an operation needs when the broker says that it may not be done: the kind of resource.
+_DENIED: Final = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "cluster",
+}
+
+
+def not_authorized(
+    error: KafkaError, operation: str, *, topic: str = "", group: str = ""
+) -> NotAuthorized | None:
+    """Names the ACL that is missing, if `error` says that one is.
+
+    Args:
+        error: The broker's.
+        operation: What the topic must allow; a group must allow READ.
+        topic: The topic that was asked for.
+        group: The consumer group that was asked for.
+    """
+    kind = _DENIED.get(error.code())
+    if kind is None:
+        return None
+    needed = {
+        "topic": f"{operation} on topic {topic!r}",
+        "group": f"READ on group {group!r}",
+        # What a producer asks for is allowed to who may write to some topic (KIP-679).
+        "cluster": f"{operation} on topic {topic!r} (brokers before 2.8: IDEMPOTENT_WRITE on the "
+        "cluster)",
+    }[kind]
+    return NotAuthorized(f"this Kafka user needs the ACL {needed}: {error.str()}")
 
 
 def publish_error(error: KafkaError, topic: str) -> KafkaTransportError:
     """What a failed delivery to `topic` means for the caller, with the broker's own reason."""
+    denied = not_authorized(error, "WRITE", topic=topic)
+    if denied is not None:
+        return denied
     kind = MessageRefused if error.code() in _FINAL else PublishFailed
     return kind(f"Kafka did not store the message in topic {topic!r}: {error.str()}")
+
+
+def topic_error(
+    error: KafkaError, topic: str, *, partitions: int, replication_factor: int, brokers: int
+) -> KafkaTransportError:
+    """Why a topic was not made, and what mends it."""
+    code = error.code()
+    if code in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}:
+        return NotAuthorized(
+            f"there is no topic {topic!r}, and this Kafka user may not make it: it needs the ACL "
+            f"CREATE on topic {topic!r} or on the cluster; or make the topic beforehand "
+            f"({partitions} partitions): {error.str()}"
+        )
+    mends = {
+        KafkaError.INVALID_REPLICATION_FACTOR: (
+            f"replication_factor is {replication_factor} and the cluster has {brokers} brokers; set "
+            "it in broker_transport_options, -1 for the broker's default"
+        ),
+        KafkaError.INVALID_PARTITIONS: f"num_partitions is {partitions}",
+        KafkaError.INVALID_CONFIG: "see topic_config in broker_transport_options",
+        KafkaError.POLICY_VIOLATION: (
+            "the cluster has a policy for topics (create.topic.policy.class.name); see "
+            "num_partitions, replication_factor and topic_config in broker_transport_options"
+        ),
+        KafkaError.TOPIC_EXCEPTION: (
+            "names that differ by '.' and '_' alone cannot both be topics: name the queue otherwise"
+        ),
+    }
+    mend = f" ({mends[code]})" if code in mends else ""
+    return TopicNotMade(f"Kafka did not make topic {topic!r}: {error.str()}{mend}")
+
+
+def unavailable(error: KafkaError) -> BrokerUnavailable:
+    """For a request that was not answered."""
+    return BrokerUnavailable(f"Kafka did not answer: {error.str()}")
+
+
+def no_answer(trouble: str, error: KafkaError) -> str:
+    """Why nothing answers: what librdkafka said of its own accord, or what may be."""
+    if "certificate verify failed" in trouble:
+        # librdkafka does not hand on which of these OpenSSL found.
+        return (
+            f"{trouble}: it is of an unknown authority (ca_certs in broker_use_ssl), expired, or "
+            "for another host name"
+        )
+    # A listener that expects more than it was given closes the connection and says nothing.
+    return trouble or (
+        f"{error.str()} (is it up, and does it expect TLS, broker_use_ssl, or a login?)"
+    )

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import threading
 from collections import OrderedDict, deque
 from typing import Final
 
 from kafka_transport.buffer import Buffer
 from kafka_transport.delivery import Delivery
+from kafka_transport.native import Lock
 
 __all__ = ["Inbox"]
 
@@ -16,7 +16,7 @@ class Inbox:
     """Filled by the polling threads, emptied by the thread that drains the connection."""
 
     def __init__(self) -> None:
-        self._lock: Final = threading.Lock()
+        self._lock: Final = Lock()
         self._control: Final[OrderedDict[str, deque[Delivery]]] = OrderedDict()
         #: Of durable queues, in the order in which they are served.
         self._buffers: Final[OrderedDict[str, Buffer]] = OrderedDict()
@@ -112,7 +112,7 @@ class _Bell:
             self._read, self._write = os.pipe()
             os.set_blocking(self._read, False)
             os.set_blocking(self._write, False)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._ringing = False
 
     def ring(self) -> None:

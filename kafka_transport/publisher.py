@@ -16,6 +16,7 @@ from confluent_kafka import Message as Record
 from kafka_transport.clients import Producer
 from kafka_transport.config import Options, for_producer
 from kafka_transport.errors import KafkaTransportError, PublishFailed, publish_error
+from kafka_transport.native import Thread, outcome
 from kafka_transport.wire import RecordHeaders
 
 __all__ = ["Destination", "Outgoing", "Publisher", "log_failure"]
@@ -67,9 +68,7 @@ class Publisher:
         self._pid: Final = os.getpid()
         self._turns: Final[defaultdict[str, itertools.count[int]]] = defaultdict(itertools.count)
         self._stopping: Final = threading.Event()
-        self._thread: Final = threading.Thread(
-            target=self._serve_reports, name="kafka-publisher", daemon=True
-        )
+        self._thread: Final = Thread(target=self._serve_reports, name="kafka-publisher")
         self._thread.start()
         atexit.register(self.close)
 
@@ -127,7 +126,7 @@ class Publisher:
         """
         limit = self._timeout + GRACE_SECONDS if timeout is None else timeout
         try:
-            confirmation.result(limit)
+            outcome(confirmation, limit)
         except TimeoutError as error:
             raise PublishFailed(f"Kafka did not acknowledge within {limit:g} s") from error
 

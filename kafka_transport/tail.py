@@ -13,9 +13,11 @@ from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka import Message as Record
 
 from kafka_transport.clients import Consumer
-from kafka_transport.config import CONSUMER_PROPERTIES, for_consumer
+from kafka_transport.config import CONSUMER_PROPERTIES, Options, for_tail
 from kafka_transport.delivery import Delivery
+from kafka_transport.errors import KafkaTransportError, not_authorized
 from kafka_transport.inbox import Inbox
+from kafka_transport.native import Lock, Thread
 from kafka_transport.wire import Envelope, decode
 
 __all__ = ["Tail"]
@@ -43,25 +45,26 @@ class Tail:
     `forget_expired` is called now and then: queues that nobody uses may have come to their end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # made in one place
         self,
         properties: dict[str, Any],
+        options: Options,
         inbox: Inbox,
         queues_for: Callable[[Envelope], list[str]],
         forget_expired: Callable[[], None],
-        on_failure: Callable[[KafkaError], None],
+        on_failure: Callable[[KafkaError | KafkaTransportError], None],
     ) -> None:
         self._inbox: Final = inbox
         self._queues_for: Final = queues_for
         self._forget_expired: Final = forget_expired
         self._on_failure: Final = on_failure
         self._consumer: Final = Consumer(
-            for_consumer(properties) | TAIL_PROPERTIES | {"group.id": "kafka_transport.tail"}
+            for_tail(properties, options) | TAIL_PROPERTIES | {"group.id": "kafka_transport.tail"}
         )
-        self._lock: Final = threading.Lock()
+        self._lock: Final = Lock()
         self._wanted: Final[dict[str, list[TopicPartition]]] = {}
         self._stopping: Final = threading.Event()
-        self._thread: Final = threading.Thread(target=self._run, name="kafka-tail", daemon=True)
+        self._thread: Final = Thread(target=self._run, name="kafka-tail")
         self._thread.start()
 
     def follow(self, topic: str, start: list[TopicPartition]) -> None:
@@ -117,8 +120,9 @@ class Tail:
         for record in records:
             error = record.error()
             if error is not None:
-                if error.fatal():
-                    self._on_failure(error)
+                denied = not_authorized(error, "READ", topic=record.topic() or "")
+                if denied is not None or error.fatal():
+                    self._on_failure(denied or error)
                 else:
                     logger.warning("Kafka: %s", error.str())
                 continue

@@ -3,50 +3,52 @@
 One `Topics` a process and cluster; what it has seen to exist it does not ask for again.
 """
 
-import re
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
 from confluent_kafka import (
+    OFFSET_INVALID,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # it has no __all__
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
-from kafka_transport.clients import AdminClient
+from kafka_transport.admin import REQUEST_SECONDS, Admin
 from kafka_transport.commit_metadata import decode_metadata
-from kafka_transport.config import Options, for_producer
-from kafka_transport.delays import LEVELS, delay_topic
-from kafka_transport.errors import BrokerUnavailable, InvalidName, KafkaTransportError
-from kafka_transport.lanes import LANE_SUFFIXES
+from kafka_transport.config import Options
+from kafka_transport.delays import LEVELS
+from kafka_transport.errors import (
+    BrokerUnavailable,
+    NotAuthorized,
+    not_authorized,
+    topic_error,
+    unavailable,
+)
+from kafka_transport.native import Lock, outcome
 
 __all__ = [
     "DEAD",
-    "DEFAULT_EXCHANGE",
     "DELAY",
     "EXCHANGE",
     "QUEUE",
     "Shape",
     "Topics",
     "dead_letter_topic",
-    "exchange_topic",
-    "queue_topic",
 ]
-
-#: Seconds that any one request to the cluster may take.
-REQUEST_SECONDS: Final = 10.0
 
 #: Seconds for which a topic that was not there is taken as still not there.
 ABSENT_SECONDS: Final = 5.0
-
-#: AMQP's exchange without a name has a topic too, for replies sent straight to a transient queue.
-DEFAULT_EXCHANGE: Final = "default"
 
 
 @dataclass(frozen=True)
@@ -58,54 +60,22 @@ class Shape:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
+KEPT: Final = {"retention.ms": "-1"}
+
+#: Waits for ever; what is done is deleted by `retention`.
 QUEUE: Final = Shape()
 
 #: What is sent to an exchange is for those who listen now; the broker may drop it soon.
 EXCHANGE: Final = Shape(1, {"retention.ms": "600000", "segment.ms": "600000"})
 
 #: What waits here may be due in years; what died stays until somebody looks at it.
-DELAY: Final = Shape(LEVELS, {"retention.ms": "-1"})
-DEAD: Final = Shape(1, {"retention.ms": "-1"})
+DELAY: Final = Shape(LEVELS, KEPT)
+DEAD: Final = Shape(1, KEPT)
 
-_PASSING: Final = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.NOT_COORDINATOR,
-    }
+#: These say nothing of the topic.
+_NO_ANSWER: Final = frozenset(
+    {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT}  # noqa: SLF001
 )
-
-T = TypeVar("T")
-
-_RESERVED: Final = (delay_topic(""), ".exchange", *LANE_SUFFIXES)
-
-_LEGAL: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-
-
-def queue_topic(queue: str, prefix: str = "") -> str:
-    """The topic of a durable queue.
-
-    Raises:
-        InvalidName: Kafka allows no such topic, or this transport has another use for it.
-    """
-    name = prefix + queue
-    if queue.endswith(_RESERVED):
-        raise InvalidName(
-            f"durable queue {queue!r}: names that end in .delay, .exchange or .p1 to .p9 are this transport's own"
-        )
-    if not _LEGAL.fullmatch(name) or name in (".", ".."):
-        raise InvalidName(
-            f"durable queue {queue!r} cannot be a Kafka topic: use 1 to 249 of A-Z a-z 0-9 . _ -"
-        )
-    return name
-
-
-def exchange_topic(exchange: str, prefix: str = "") -> str:
-    """The topic of what is published to an exchange for transient queues."""
-    legal = re.sub(r"[^A-Za-z0-9._-]", lambda m: f"-{ord(m[0]):x}-", exchange or DEFAULT_EXCHANGE)
-    return f"{prefix}{legal}.exchange"
 
 
 def dead_letter_topic(topic: str) -> str:
@@ -118,21 +88,14 @@ class Topics:
 
     def __init__(self, properties: dict[str, Any], options: Options) -> None:
         self._options: Final = options
-        self._admin: Final = AdminClient(for_producer(properties))
-        self._lock: Final = threading.Lock()
+        self._admin: Final = Admin(properties)
+        self._lock: Final = Lock()
         self._partitions: Final[dict[str, int]] = {}
         self._absent: Final[dict[str, float]] = {}
 
     def check(self, timeout: float) -> None:
-        """Asks the cluster for a sign of life.
-
-        Raises:
-            BrokerUnavailable: None came within `timeout` seconds.
-        """
-        try:
-            self._admin.list_topics(timeout=timeout)
-        except KafkaException as error:
-            raise _unavailable(error) from error
+        """Asks the cluster for a sign of life; see `Admin.check`."""
+        self._admin.check(timeout)
 
     def ensure(self, topic: str, shape: "Shape | None" = None) -> int:
         """Makes the topic if it is not there; how many partitions it has.
@@ -166,7 +129,11 @@ class Topics:
                 return True
             if time.monotonic() - self._absent.get(topic, -ABSENT_SECONDS) < ABSENT_SECONDS:
                 return False
-        found = self._look([topic])
+        try:
+            found = self._look([topic])
+        except NotAuthorized:
+            # One of a queue's lanes, say, that this user was not told of.
+            found = {}
         with self._lock:
             self._partitions.update(found)
             if not found:
@@ -194,11 +161,13 @@ class Topics:
             for topic in topics
             for partition, marks in enumerate(self._watermarks(topic))
         }
-        futures = self._admin.list_consumer_group_offsets(
+        futures = self._admin.client.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group_id, [TopicPartition(*place) for place in ends])],
             request_timeout=REQUEST_SECONDS,
         )
-        stored = {(tp.topic, tp.partition): tp for tp in self._group_offsets(futures[group_id])}
+        stored = {
+            (tp.topic, tp.partition): tp for tp in self._group_offsets(futures[group_id], group_id)
+        }
         total = 0
         for place, (low, high) in ends.items():
             tp = stored.get(place)
@@ -210,72 +179,120 @@ class Topics:
                 total += high - low
         return total
 
-    def _group_offsets(self, future: Any) -> list[TopicPartition]:
+    def _group_offsets(self, future: Any, group_id: str) -> list[TopicPartition]:
         try:
-            return list(future.result().topic_partitions)
+            return list(outcome(future).topic_partitions)
         except KafkaException as error:
             # A group that was never there has committed nothing.
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return []
-            raise _unavailable(error) from error
+            denied = not_authorized(error.args[0], "READ", group=group_id)
+            raise denied or unavailable(error.args[0]) from error
 
     def purge(self, topics: Sequence[str], group_id: str) -> int:
         """Deletes every record of the topics; how many of them the group had not done."""
         count = self.lag(topics, group_id)
         ends = [end for topic in topics for end in self.end_offsets(topic)]
         if ends:
-            futures = self._admin.delete_records(ends, request_timeout=REQUEST_SECONDS)
+            futures = self._admin.client.delete_records(ends, request_timeout=REQUEST_SECONDS)
             for future in futures.values():
-                self._ask(future.result)
+                self._admin.ask(partial(outcome, future), operation="DELETE")
         return count
 
     def delete(self, topics: Sequence[str]) -> None:
         """Deletes the topics with all their records."""
         if not topics:
             return
-        futures = self._admin.delete_topics(list(topics), request_timeout=REQUEST_SECONDS)
+        futures = self._admin.client.delete_topics(list(topics), request_timeout=REQUEST_SECONDS)
         for topic, future in futures.items():
             try:
-                future.result()
+                outcome(future)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise _unavailable(error) from error
+                    denied = not_authorized(error.args[0], "DELETE", topic=topic)
+                    raise denied or unavailable(error.args[0]) from error
             self.forget(topic)
+
+    def keeps_for_ever(self, topic: str) -> bool:
+        """Whether the broker drops no message of the topic for its age."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        future = self._admin.client.describe_configs([resource], request_timeout=REQUEST_SECONDS)[
+            resource
+        ]
+        entries = self._admin.ask(
+            partial(outcome, future), operation="DESCRIBE_CONFIGS", topic=topic
+        )
+        return bool(entries["retention.ms"].value == "-1")
+
+    def delete_done(self, topic: str, group_id: str, before: float) -> None:
+        """Deletes what the group has committed, if it is older than `before` (since the epoch)."""
+        places = [TopicPartition(topic, partition) for partition in range(self.ensure(topic))]
+        spec = OffsetSpec.for_timestamp(int(before * 1000))
+        old = self._offsets(places, spec)
+        future = self._admin.client.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group_id, places)], request_timeout=REQUEST_SECONDS
+        )[group_id]
+        done = {tp.partition: tp.offset for tp in self._group_offsets(future, group_id)}
+        until = [
+            # -1: all of the partition's records are older.
+            TopicPartition(
+                topic, partition, done[partition] if end < 0 else min(done[partition], end)
+            )
+            for partition, end in enumerate(old)
+            if done.get(partition, OFFSET_INVALID) > 0
+        ]
+        if until:
+            futures = self._admin.client.delete_records(until, request_timeout=REQUEST_SECONDS)
+            for deletion in futures.values():
+                self._admin.ask(partial(outcome, deletion), operation="DELETE", topic=topic)
+
+    def _offsets(self, places: list[TopicPartition], spec: OffsetSpec) -> list[int]:
+        def offsets() -> list[int]:
+            futures = self._admin.client.list_offsets(
+                dict.fromkeys(places, spec), request_timeout=REQUEST_SECONDS
+            )
+            return [outcome(futures[place]).offset for place in places]
+
+        return self._admin.ask(offsets)
 
     def _watermarks(self, topic: str) -> list[tuple[int, int]]:
         """Of each partition, the oldest record's offset and the next one's."""
         places = [TopicPartition(topic, partition) for partition in range(self.ensure(topic))]
 
-        def offsets(spec: OffsetSpec) -> list[int]:
-            futures = self._admin.list_offsets(
-                dict.fromkeys(places, spec), request_timeout=REQUEST_SECONDS
-            )
-            return [futures[place].result().offset for place in places]
-
-        low = self._ask(lambda: offsets(OffsetSpec.earliest()))  # type: ignore[no-untyped-call]
-        high = self._ask(lambda: offsets(OffsetSpec.latest()))  # type: ignore[no-untyped-call]
+        low = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        high = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return list(zip(low, high, strict=True))
 
     def _look(self, topics: Sequence[str]) -> dict[str, int]:
-        """Partitions of those that are there. Asks for all, as asking for one makes it."""
-        found = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_SECONDS)).topics
-        return {
-            topic: len(found[topic].partitions)
-            for topic in topics
-            if topic in found and found[topic].error is None and found[topic].partitions
-        }
+        """Partitions of those that are there."""
+        if not self._admin.has_controller():
+            # Asks for all: asking for one makes it.
+            found = self._admin.ask(self._admin.list).topics
+            return {
+                topic: len(found[topic].partitions)
+                for topic in topics
+                if topic in found and found[topic].error is None and found[topic].partitions
+            }
+        if not topics:
+            return {}
+        futures = self._admin.ask(
+            lambda: self._admin.client.describe_topics(
+                TopicCollection(list(topics)), request_timeout=REQUEST_SECONDS
+            )
+        )
+        counts = {t: self._admin.ask(partial(_partitions, futures[t]), topic=t) for t in topics}
+        return {topic: count for topic, count in counts.items() if count}
 
     def _make(self, topics: Sequence[str], shape: "Shape") -> dict[str, int]:
-        cluster = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_SECONDS))
-        if cluster.controller_id not in cluster.brokers:
+        if not self._admin.has_controller():
             return self._make_by_asking(topics)
-        futures = self._admin.create_topics(
+        partitions, replicas = shape.partitions, self._options.replication_factor
+        partitions = partitions or self._options.num_partitions
+        config = {**KEPT, **self._options.topic_config, **shape.config}
+        futures = self._admin.client.create_topics(
             [
                 NewTopic(
-                    topic,
-                    num_partitions=shape.partitions or self._options.num_partitions,
-                    replication_factor=self._options.replication_factor,
-                    config={**self._options.topic_config, **shape.config},
+                    topic, num_partitions=partitions, replication_factor=replicas, config=config
                 )
                 for topic in topics
             ],
@@ -283,11 +300,18 @@ class Topics:
         )
         for topic, future in futures.items():
             try:
-                future.result()
+                outcome(future)
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise KafkaTransportError(
-                        f"Kafka did not make topic {topic!r}: {error.args[0].str()}"
+                code = error.args[0].code()
+                if code in _NO_ANSWER:
+                    raise unavailable(error.args[0]) from error
+                if code != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise topic_error(
+                        error.args[0],
+                        topic,
+                        partitions=partitions,
+                        replication_factor=replicas,
+                        brokers=len(self._admin.list().brokers),
                     ) from error
         return self._wait_for(topics)
 
@@ -296,7 +320,7 @@ class Topics:
         # the first request for its metadata.
         made = {}
         for topic in topics:
-            found = self._admin.list_topics(topic, timeout=REQUEST_SECONDS)
+            found = self._admin.client.list_topics(topic, timeout=REQUEST_SECONDS)
             made[topic] = len(found.topics[topic].partitions)
         return made
 
@@ -312,17 +336,11 @@ class Topics:
                 raise BrokerUnavailable(f"topic {missing} was made but is not there yet")
             time.sleep(0.02)
 
-    def _ask(self, request: Callable[[], T]) -> T:
-        """The answer of the cluster; a partition that was just made has no leader for a moment."""
-        deadline = time.monotonic() + REQUEST_SECONDS
-        while True:
-            try:
-                return request()
-            except KafkaException as error:
-                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
-                    raise _unavailable(error) from error
-                time.sleep(0.02)
 
-
-def _unavailable(error: KafkaException) -> BrokerUnavailable:
-    return BrokerUnavailable(f"Kafka did not answer: {error.args[0].str()}")
+def _partitions(description: Any) -> int:
+    try:
+        return len(outcome(description).partitions)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return 0
+        raise

@@ -1,12 +1,12 @@
 """The transient queues of one connection: which they are, what they are bound to, who gets what."""
 
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import Final
 
 from kafka_transport.arguments import QueueArguments
 from kafka_transport.bindings import Binding, Bindings, matches
+from kafka_transport.native import Lock
 from kafka_transport.wire import Envelope
 
 __all__ = ["TransientQueues"]
@@ -27,7 +27,7 @@ class TransientQueues:
 
     def __init__(self, exchanges: Bindings) -> None:
         self._exchanges: Final = exchanges
-        self._lock: Final = threading.Lock()
+        self._lock: Final = Lock()
         self._queues: Final[dict[str, _TransientQueue]] = {}
 
     def declare(self, queue: str, arguments: QueueArguments, *, auto_delete: bool) -> None:

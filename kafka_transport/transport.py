@@ -8,31 +8,24 @@ from typing import Any, Final
 from kombu import Connection
 from kombu.transport import base
 
+from kafka_transport.address import DEFAULT_PORT, Address, bootstrap_servers, read_url, settle
 from kafka_transport.arguments import QueueArguments
 from kafka_transport.bindings import Binding
 from kafka_transport.channel import Channel
 from kafka_transport.cluster import Cluster, cluster_for
-from kafka_transport.config import (
-    DEFAULT_PORT,
-    Options,
-    bootstrap_servers,
-    client_properties,
-    credentials,
-    hide_password,
-)
+from kafka_transport.config import Options, client_properties
 from kafka_transport.delivery import Delivery
 from kafka_transport.dispatch import Dispatch
 from kafka_transport.durable import DurableQueues
 from kafka_transport.errors import BrokerUnavailable, PublishFailed
+from kafka_transport.names import exchange_topic
+from kafka_transport.security import security_properties
 from kafka_transport.subscription import Subscription
 from kafka_transport.tail import Tail
-from kafka_transport.topics import (
-    EXCHANGE,
-    exchange_topic,
-)
+from kafka_transport.topics import EXCHANGE
 from kafka_transport.transient import TransientQueues
 
-__all__ = ["Transport"]
+__all__ = ["TLSTransport", "Transport"]
 
 #: Messages delivered before the event loop may look at other things.
 TURN: Final = 100
@@ -41,6 +34,7 @@ TURN: Final = 100
 class Transport(base.Transport):
     """One kombu connection: its channels, its consumers, and the descriptor of its event loop."""
 
+    scheme = "kafka"
     default_port = DEFAULT_PORT
     #: A URL with several brokers is ours to read: kombu's parser takes one host and port.
     can_parse_url = True
@@ -58,6 +52,7 @@ class Transport(base.Transport):
 
     def __init__(self, client: Connection, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
+        settle(client)
         self._connection: Final = client
         self.options: Final = Options.of(client.transport_options or {})
         self.connected = False
@@ -72,14 +67,19 @@ class Transport(base.Transport):
 
         Raises:
             BrokerUnavailable: It does not, within the connection's `connect_timeout`.
+            LoginRefused: It does not know the user.
+            InvalidOption: A setting cannot be used.
         """
         client = self._connection
-        hosts = [client.hostname or "", *map(str, client.alt or [])]
-        login = (client.userid, client.password or "") if client.userid else None
+        password = client.password() if callable(client.password) else client.password
         self._properties = client_properties(
-            servers=bootstrap_servers(hosts, client.port),
-            login=login or credentials(client.hostname or ""),
-            ssl=client.ssl,
+            servers=bootstrap_servers(client.hostname or "", client.port),
+            security=security_properties(
+                login=(client.userid, password or "") if client.userid else None,
+                method=client.login_method,
+                use_ssl=client.ssl or self.scheme == TLSTransport.scheme,
+                token_callback=self.options.oauth_callback,
+            ),
             options=self.options,
         )
         self.cluster: Cluster = cluster_for(self._properties, self.options)
@@ -124,8 +124,18 @@ class Transport(base.Transport):
             self._channels.remove(channel)
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:  # noqa: FBT001, FBT002
-        """The broker URL as it may be shown."""
-        return uri if include_password else hide_password(uri, mask)
+        """The broker URL as it may be shown; kombu gives the host name, taken out of the URL."""
+        if "://" in uri:
+            address = read_url(uri)
+        else:
+            client = self._connection
+            address = Address(
+                scheme=self.scheme,
+                servers=bootstrap_servers(uri or "", client.port),
+                user=client.userid,
+                password=client.password() if callable(client.password) else client.password,
+            )
+        return address.as_url(mask=None if include_password else mask)
 
     def driver_version(self) -> str:
         """confluent-kafka's."""
@@ -203,6 +213,7 @@ class Transport(base.Transport):
         if self._tail is None:
             self._tail = Tail(
                 self._properties,
+                self.options,
                 self.inbox,
                 self._transient.matching,
                 self._forget_expired,
@@ -277,3 +288,9 @@ class Transport(base.Transport):
     def qos_semantics_matches_spec(self, connection: "Transport") -> bool:  # noqa: ARG002
         """No: as with RabbitMQ, a prefetch count is each consumer's unless it is global."""
         return False
+
+
+class TLSTransport(Transport):
+    """``kafkas://``: over TLS without ``broker_use_ssl`` saying so."""
+
+    scheme = "kafkas"

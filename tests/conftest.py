@@ -9,6 +9,7 @@ import redis
 
 from tests.support.kafka_server import KafkaServer, missing
 from tests.support.redis_server import RedisServer
+from tests.support.secured_kafka import SecuredKafka
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     need_kafka()
     with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
         yield server.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """One broker with every kind of login, certificate and ACL."""
+    need_kafka()
+    with SecuredKafka(tmp_path_factory.mktemp("secured-kafka")) as server:
+        yield server
 
 
 @pytest.fixture

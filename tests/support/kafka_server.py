@@ -24,8 +24,10 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listeners}
+listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
+inter.broker.listener.name={first}
 controller.listener.names=CONTROLLER
 log.dirs={directory}/data
 auto.create.topics.enable=false
@@ -82,14 +84,21 @@ class KafkaServer:
         return f"127.0.0.1:{self.port}"
 
     def format(self) -> None:
-        text = PROPERTIES.format(port=self.port, controller=free_port(), directory=self.directory)
-        self.properties.write_text(text)
+        self.properties.write_text(self._properties())
         storage_tool = [*self._java("-Xmx128m"), "kafka.tools.StorageTool"]
         cluster = subprocess.run(
             [*storage_tool, "random-uuid"], check=True, capture_output=True, text=True
         ).stdout.strip()
         subprocess.run(
-            [*storage_tool, "format", "-t", cluster, "-c", str(self.properties)],
+            [
+                *storage_tool,
+                "format",
+                "-t",
+                cluster,
+                "-c",
+                str(self.properties),
+                *self._format_arguments(),
+            ],
             check=True,
             capture_output=True,
         )
@@ -113,6 +122,23 @@ class KafkaServer:
 
     def kill(self) -> None:
         self.stop(signal.SIGKILL)
+
+    def _listeners(self) -> dict[str, tuple[str, int]]:
+        """Each listener's security protocol and port; the first is the tests' own way in."""
+        return {"PLAINTEXT": ("PLAINTEXT", self.port)}
+
+    def _properties(self) -> str:
+        listeners = self._listeners()
+        return PROPERTIES.format(
+            listeners=",".join(f"{n}://127.0.0.1:{port}" for n, (_, port) in listeners.items()),
+            protocols=",".join(f"{n}:{protocol}" for n, (protocol, _) in listeners.items()),
+            first=next(iter(listeners)),
+            controller=free_port(),
+            directory=self.directory,
+        )
+
+    def _format_arguments(self) -> list[str]:
+        return []
 
     def _answers(self, admin: AdminClient) -> bool:
         assert self.process is not None

@@ -1,0 +1,77 @@
+"""A worker of greenlets: what librdkafka does in C must not stop them, nor they it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+import kafka_transport
+from tests.support.waiting import wait_until
+from tests.support.workers import Worker
+
+pytestmark = pytest.mark.kafka
+
+PROJECT = """\
+import time
+from celery import Celery
+import kafka_transport
+
+app = Celery("project")
+app.conf.update({configuration!r})
+
+@app.task(acks_late=True)
+def nap(seconds):
+    time.sleep(seconds)
+    return seconds
+
+@app.task(acks_late=True)
+def fan_out(count):
+    return [nap.delay(0).id for _ in range(count)]
+"""
+
+
+@pytest.fixture
+def configuration(kafka: str, redis_url: str, prefix: str) -> dict[str, object]:
+    return {
+        "broker_url": f"{kafka_transport.SCHEME}://{kafka}",
+        "result_backend": redis_url,
+        "task_default_queue": "tasks",
+        "broker_transport_options": {"group_id": prefix + "group", "topic_prefix": prefix},
+        "worker_prefetch_multiplier": 1,
+    }
+
+
+@pytest.fixture
+def app(configuration: dict[str, object]) -> Iterator[Celery]:
+    with Celery("client", set_as_current=False) as client:
+        client.conf.update(configuration)
+        yield client
+
+
+def test_a_gevent_worker_does_all_that_others_do(
+    configuration: dict[str, object], tmp_path: Path, app: Celery
+) -> None:
+    (tmp_path / "project.py").write_text(PROJECT.format(configuration=configuration))
+    with Worker(tmp_path, "project", "-P", "gevent", "-c", "100", "-E") as worker:
+        started = time.monotonic()
+        naps = [app.send_task("project.nap", (2,)) for _ in range(100)]
+        assert [nap.get(timeout=30) for nap in naps] == [2] * 100
+        # One after the other they would take 200 s; a hub that stands still adds its polls.
+        assert time.monotonic() - started < 40
+        (ids,) = [app.send_task("project.fan_out", (50,)).get(timeout=30)]
+        wait_until(
+            lambda: all(app.AsyncResult(i).ready() for i in ids), within=30, what="tasks of a task"
+        )
+        inspect = app.control.inspect(timeout=3)
+        assert inspect.ping() == {"w1@test": {"ok": "pong"}}
+        stats = inspect.stats()
+        assert stats is not None
+        assert stats["w1@test"]["total"] == {"project.nap": 150, "project.fan_out": 1}
+        late = [app.send_task("project.nap", (1,)) for _ in range(20)]
+        wait_until(lambda: worker.output().count("received") == 171, within=20, what="171 tasks")
+        assert worker.stop() == 0
+        assert [nap.get(timeout=5) for nap in late] == [1] * 20
+        for fault in ("Traceback", "ERROR", "not leave group"):
+            assert fault not in worker.output()
