@@ -1,5 +1,6 @@
 """pytest-celery's nodes and setup over local processes."""
 
+import gc
 from typing import Any
 
 import psutil
@@ -82,6 +83,8 @@ class ProcessSetup(CeleryTestSetup):  # type: ignore[misc]
 
     def teardown(self) -> None:
         """Ends the workers, then the servers that are the setup's own."""
+        # A result unsubscribes when it is collected; later there may be no Redis to tell.
+        gc.collect()
         clusters = (self.worker_cluster, self.broker_cluster, self.backend_cluster)
         for node in (node for cluster in clusters for node in cluster or ()):
             node.teardown()
