@@ -6,7 +6,7 @@ pool of the session's worker.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +34,21 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: SubRequest
 
 
 class Recorder:
-    """Writes each test's last outcome once the test is over, so a killed run leaves what it knows."""
+    """Writes what is to be run, and each test's outcome once it is over: a killed run leaves both."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._failed = False
         self._outcome = "missing"
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._write((item.nodeid, "missing") for item in session.items)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self._failed, self._outcome = False, "missing"
         result = yield
-        line = {"test": item.nodeid, "outcome": "failed" if self._failed else self._outcome}
-        with self._path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        self._write([(item.nodeid, "failed" if self._failed else self._outcome)])
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -59,3 +60,8 @@ class Recorder:
             self._outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
         elif report.when == "call":
             self._outcome = "xfailed" if hasattr(report, "wasxfail") else "passed"
+
+    def _write(self, outcomes: Iterable[tuple[str, str]]) -> None:
+        with self._path.open("a") as file:
+            for test, outcome in outcomes:
+                file.write(json.dumps({"test": test, "outcome": outcome}) + "\n")
