@@ -1,10 +1,11 @@
 """The reference service: `uvicorn app.main:app`.
 
 Demo endpoints under `/api/v1/demo`, the result endpoint and the capture of respond_async, the
-hub's `/ws`, `/livez` and `/readyz`.
+hub's `/ws`, `/livez` and `/readyz`. With ASGI_APP or UPSTREAM_URL set, that app or API takes the
+place of the demo, unchanged.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from fastapi import APIRouter, FastAPI
@@ -14,13 +15,16 @@ from app.demo import fail, me, report, sleep
 from app.demo.tokens import token_router
 from app.health import health_router
 from config.logging import configure_logging
-from respond_async import AsyncRequests, Settings
+from respond_async import AsyncRequests, Gateway, Settings
+from respond_async.celery_face import load
 from ws_hub import Hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["app", "create_app"]
+    from respond_async.raw_request import App
+
+__all__ = ["app", "create_app", "create_gateway"]
 
 
 def create_app(settings: Settings | None = None, celery: Celery | None = None) -> FastAPI:
@@ -36,7 +40,7 @@ def create_app(settings: Settings | None = None, celery: Celery | None = None) -
     """
     settings = settings or config.settings
     app = FastAPI(title="respond-async", description=__doc__)
-    # Before any route: only routes that come after it are captured.
+    # Before any route: only routes that come after it show the header in the documentation.
     AsyncRequests(app, celery=celery or "tasks:celery", settings=settings)
     Hub(settings).install(app)
     app.include_router(health_router(settings.redis_url, _later(celery)))
@@ -64,5 +68,26 @@ def _later(celery: Celery | None) -> "Callable[[], Celery]":
     return get
 
 
+def create_gateway(other: "App | str", settings: Settings, celery: Celery | None = None) -> Gateway:
+    """The service in front of another app.
+
+    Args:
+        other: The app, or where it is ("module:attribute").
+        settings: As for `create_app`.
+        celery: As for `create_app`.
+    """
+    gateway = Gateway(other, celery=celery or "tasks:celery", settings=settings)
+    gateway.front.include_router(health_router(settings.redis_url, _later(celery)))
+    return gateway
+
+
+def _served(settings: Settings) -> "App":
+    if settings.replayed_app == "app.main:app":
+        return create_app(settings)
+    other: Any = load(settings.replayed_app, object)
+    # One that has the library itself needs nothing in front of it.
+    return other if AsyncRequests.is_on(other) else create_gateway(other, settings)
+
+
 configure_logging()
-app = create_app()
+app = _served(config.settings)

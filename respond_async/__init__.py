@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         RespondAsyncError,
         StoreUnavailableError,
     )
+    from respond_async.gateway import Gateway
     from respond_async.identity import Identity, current_identity, optional_identity
     from respond_async.problems import Problem
     from respond_async.scope import ReplayInfo, replay_info
@@ -41,6 +42,7 @@ __all__ = [
     "BodyLostError",
     "ConfigurationError",
     "EnvelopeError",
+    "Gateway",
     "Identity",
     "Problem",
     "ReplayInfo",
@@ -65,6 +67,7 @@ _MODULES: Final = {
         "RespondAsyncError",
         "StoreUnavailableError",
     ),
+    "gateway": ("Gateway",),
     "identity": ("Identity", "current_identity", "optional_identity"),
     "problems": ("Problem",),
     "scope": ("ReplayInfo", "replay_info"),

@@ -46,7 +46,7 @@ class AsyncRequests:
     def __init__(
         self, app: FastAPI, *, celery: Celery | str, settings: Settings | None = None
     ) -> None:
-        if Problem in app.exception_handlers:
+        if self.is_on(app):
             raise ConfigurationError("this app has AsyncRequests already")
         self.settings = settings or Settings()
         if not Sealer(self.settings, "request").encrypts:
@@ -64,13 +64,21 @@ class AsyncRequests:
             self.settings, identities, self._celery, records, ids, answers=self._answers
         ).install(app)
         own = [route for route in app.router.routes if route not in others]
-        capture = Capture(self.settings, identities, self._celery, records, self._claims, ids=ids)
+        #: Accepts; for whoever captures elsewhere than in front of the app's router.
+        self.capture = Capture(
+            self.settings, identities, self._celery, records, self._claims, ids=ids
+        )
         app.router.dependencies.append(Depends(documented))
         app.router.middleware_stack = CapturePoint(
-            app.router.middleware_stack, app.router, capture, own
+            app.router.middleware_stack, app.router, self.capture, own
         )
         self._wrap(app, identities)
         self._close_with(app)
+
+    @staticmethod
+    def is_on(app: object) -> bool:
+        """Whether an app has `AsyncRequests`."""
+        return isinstance(app, FastAPI) and Problem in app.exception_handlers
 
     @staticmethod
     def worker(celery: Celery, *, app: str, settings: Settings | None = None) -> None:

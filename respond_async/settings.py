@@ -31,7 +31,14 @@ class Settings(HubSettings):
     asgi_app: str = Field(
         default="app.main:app",
         pattern=r"^[\w.]+:[\w.]+$",
-        description="The ASGI app whose requests the worker replays, as module:attribute.",
+        description="The ASGI app that is served and whose requests the worker replays, as"
+        " module:attribute. The service puts its own endpoints in front of another one.",
+    )
+    upstream_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/?#\s]+(/[^?#\s]*)?)?$",
+        description="An API in any language: requests are passed on to it, replays too. Stands"
+        " in the place of ASGI_APP.",
     )
 
     kafka_bootstrap_servers: str = Field(
@@ -128,6 +135,11 @@ class Settings(HubSettings):
     redis_timeout_seconds: Positive = Field(
         default=5.0, description="How long Redis may take to answer one command."
     )
+
+    @property
+    def replayed_app(self) -> str:
+        """The ASGI app that the worker replays, as module:attribute."""
+        return "respond_async.upstream:app" if self.upstream_url else self.asgi_app
 
 
 def settings_table() -> str:

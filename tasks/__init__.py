@@ -11,4 +11,4 @@ __all__ = ["celery"]
 
 celery = Celery("tasks")
 celery.config_from_object("config.celery")
-AsyncRequests.worker(celery, app=settings.asgi_app, settings=settings)
+AsyncRequests.worker(celery, app=settings.replayed_app, settings=settings)
