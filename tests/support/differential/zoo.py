@@ -77,6 +77,18 @@ async def one_message(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def digest(scope: Any, receive: Any, send: Any) -> None:
+    """Reads a body of any size and holds none of it."""
+    seen, size, more = hashlib.sha256(), 0, True
+    while more:
+        message = await receive()
+        seen.update(message.get("body", b""))
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": f"{size} {seen.hexdigest()}".encode()})
+
+
 async def adds_header(request: Request, call_next: Any) -> Response:
     size = len(await request.body()) if request.url.path == "/form" else 0
     response: Response = await call_next(request)
@@ -158,6 +170,10 @@ async def stream(parts: int = 3, size: int = 10) -> Response:
     return StreamingResponse(content(), media_type="application/octet-stream")
 
 
+async def stream_plain(request: Request) -> Response:
+    return await stream(int(request.query_params["parts"]), int(request.query_params["size"]))
+
+
 async def sse(events: int = 3) -> Response:
     async def content() -> AsyncIterator[str]:
         for event in range(events):
@@ -197,3 +213,5 @@ async def error(code: int = 418, detail: str = "no") -> None:
 
 
 app = create_app()
+#: Without middlewares, which hold what they pass.
+bare = Starlette(routes=[Mount("/digest", digest), Route("/stream", stream_plain)])
