@@ -13,7 +13,9 @@ def is_expired(envelope: Envelope, queue_ttl: int | None, now: float | None = No
     Both are milliseconds since the message came into its queue; AMQP writes `expiration` as text.
     What is no number does not expire.
     """
-    given = envelope.properties.get("expiration")
+    # A Celery task's own end is the worker's to see: it stores that the task was revoked, so that
+    # whoever waits for the result hears of it.
+    given = None if envelope.headers.get("expires") else envelope.properties.get("expiration")
     if given is None and queue_ttl is None:
         return False
     try:
