@@ -36,8 +36,9 @@ bench-transport: $(INSTALLED)  ## kafka:// beside Redis, the stock Kafka transpo
 bench-pool: $(INSTALLED)  ## the asyncio pool beside taskiq, arq, gevent and threads
 	$(BIN)/python benchmarks/pool_bench.py $(ARGS)
 
-docs: $(INSTALLED)  ## what is made from the code: the settings table
+docs: $(INSTALLED)  ## what is made from the code: the tables of settings and transport options
 	$(BIN)/python -c 'from respond_async import settings_table; print("# Settings\n\nMade by `make docs` from `respond_async/settings.py`. Every setting is an environment variable.\n\n" + settings_table(), end="")' > docs/settings.md
+	$(BIN)/python -m tests.support.options_table
 
 lock: $(INSTALLED)  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --upgrade --group service pyproject.toml -o requirements.lock --custom-compile-command "make lock"

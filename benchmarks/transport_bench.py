@@ -34,7 +34,7 @@ from tests.support.redis_server import RedisServer  # noqa: E402
 
 FULL: Final = Sizes(
     publish=10_000, drain=50_000, latency=300, idle_seconds=20, few=10_000, many=1_000_000,
-    stock=500,
+    stock=50_000,
 )  # fmt: skip
 QUICK: Final = Sizes(
     publish=320, drain=500, latency=20, idle_seconds=1, few=200, many=2_000, stock=5

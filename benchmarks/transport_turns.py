@@ -49,7 +49,7 @@ class Sizes:
     idle_seconds: float
     few: int
     many: int
-    #: For the stock transport, which would take hours otherwise.
+    #: What the stock transport has to drain.
     stock: int
 
 

@@ -20,6 +20,7 @@ class Cluster:
     """Made on first use, lives as long as the process."""
 
     def __init__(self, properties: dict[str, Any], options: Options) -> None:
+        self.properties: Final = properties
         self.topics: Final = Topics(properties, options)
         self.publisher: Final = Publisher(properties, options)
         self.bindings: Final = Bindings()

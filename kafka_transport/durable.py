@@ -26,6 +26,25 @@ class DurableQueues:
         self._cluster: Final = cluster
         self._options: Final = options
 
+    @property
+    def max_ahead(self) -> int:
+        """Offsets that a partition may run ahead of its oldest unacknowledged message."""
+        return self._options.max_ahead
+
+    @property
+    def starts_at_earliest(self) -> bool:
+        """Whether a group that has stored nothing begins with the oldest message."""
+        return self._options.auto_offset_reset == "earliest"
+
+    @property
+    def topic_prefix(self) -> str:
+        """Before the name of every topic."""
+        return self._options.topic_prefix
+
+    def dead_letter_group(self, queue: str) -> str:
+        """Whose one member replays or drops the queue's dead letters."""
+        return dead_letter_topic(self.group_of(queue))
+
     def topic_of(self, queue: str) -> str:
         """The topic of a queue.
 
@@ -115,7 +134,8 @@ class DurableQueues:
         """Moves a message to its queue's dead letters; returns once the broker has it."""
         if delivery.origin is not None and self._options.dead_letters:
             topic = dead_letter_topic(self.topic_of(delivery.queue))
-            self._send_on(delivery, topic, DEAD, death_headers(delivery.origin, None, reason))
+            headers = death_headers(delivery.origin, None, reason, delivery.deliveries)
+            self._send_on(delivery, topic, DEAD, headers)
 
     def _highest_lane(self, topic: str) -> int:
         highest = self._cluster.lanes.get(topic)

@@ -105,7 +105,7 @@ class Intake:
             return False
         before = delivery.deliveries
         if 0 < self._options.max_deliveries <= before:
-            self._bury(record, place, offset, f"delivered {before} times and never acked")
+            self._bury(record, place, offset, f"delivered {before} times and never acked", before)
             return False
         delivery.envelope, delivery.record = envelope, None
         return True
@@ -123,13 +123,15 @@ class Intake:
         to = Destination(onward, self._topics.ensure(onward), level)
         return Outgoing(to, record.value() or b"", record_headers(record), _key(record))
 
-    def _bury(self, record: Record, place: Place, offset: int, reason: str) -> None:
+    def _bury(
+        self, record: Record, place: Place, offset: int, reason: str, deliveries: int = 0
+    ) -> None:
         topic = dead_letter_topic(self._queue_topics.main)
         logger.error("offset %d of %s[%d] goes to %s: %s", offset, *place, topic, reason)
         if not self._options.dead_letters:
             self._partitions.settle(place, offset)
             return
-        headers = [*record_headers(record), *death_headers(place, offset, reason)]
+        headers = [*record_headers(record), *death_headers(place, offset, reason, deliveries)]
         self._forwarder.forward(
             place,
             offset,
@@ -142,13 +144,14 @@ class Intake:
         )
 
 
-def death_headers(place: Place, offset: int | None, reason: str) -> RecordHeaders:
+def death_headers(place: Place, offset: int | None, reason: str, deliveries: int) -> RecordHeaders:
     """What a dead letter says of its end."""
     where = f"{place[0]}[{place[1]}]" + ("" if offset is None else f"@{offset}")
     return [
         ("dead-reason", reason),
         ("dead-from", where),
         ("dead-at", datetime.now(UTC).isoformat()),
+        ("dead-deliveries", str(deliveries)),
     ]
 
 

@@ -4,14 +4,13 @@ One `Topics` a process and cluster; what it has seen to exist it does not ask fo
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import (
     OFFSET_INVALID,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -36,6 +35,7 @@ from kafka_transport.errors import (
     unavailable,
 )
 from kafka_transport.native import Lock, outcome
+from kafka_transport.stored_offsets import StoredOffsets
 
 __all__ = [
     "DEAD",
@@ -89,9 +89,15 @@ class Topics:
     def __init__(self, properties: dict[str, Any], options: Options) -> None:
         self._options: Final = options
         self._admin: Final = Admin(properties)
+        self._stored: Final = StoredOffsets(properties)
         self._lock: Final = Lock()
         self._partitions: Final[dict[str, int]] = {}
         self._absent: Final[dict[str, float]] = {}
+
+    @property
+    def admin(self) -> Admin:
+        """For an operator's requests."""
+        return self._admin
 
     def check(self, timeout: float) -> None:
         """Asks the cluster for a sign of life; see `Admin.check`."""
@@ -161,13 +167,7 @@ class Topics:
             for topic in topics
             for partition, marks in enumerate(self._watermarks(topic))
         }
-        futures = self._admin.client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group_id, [TopicPartition(*place) for place in ends])],
-            request_timeout=REQUEST_SECONDS,
-        )
-        stored = {
-            (tp.topic, tp.partition): tp for tp in self._group_offsets(futures[group_id], group_id)
-        }
+        stored = {(tp.topic, tp.partition): tp for tp in self.stored(group_id, ends)}
         total = 0
         for place, (low, high) in ends.items():
             tp = stored.get(place)
@@ -179,15 +179,13 @@ class Topics:
                 total += high - low
         return total
 
-    def _group_offsets(self, future: Any, group_id: str) -> list[TopicPartition]:
-        try:
-            return list(outcome(future).topic_partitions)
-        except KafkaException as error:
-            # A group that was never there has committed nothing.
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return []
-            denied = not_authorized(error.args[0], "READ", group=group_id)
-            raise denied or unavailable(error.args[0]) from error
+    def stored(self, group_id: str, places: Iterable[tuple[str, int]]) -> list[TopicPartition]:
+        """What the group has stored of these partitions; a negative offset where nothing."""
+        return self._admin.ask(
+            lambda: self._stored.of(group_id, places, REQUEST_SECONDS),
+            operation="READ",
+            group=group_id,
+        )
 
     def purge(self, topics: Sequence[str], group_id: str) -> int:
         """Deletes every record of the topics; how many of them the group had not done."""
@@ -229,10 +227,8 @@ class Topics:
         places = [TopicPartition(topic, partition) for partition in range(self.ensure(topic))]
         spec = OffsetSpec.for_timestamp(int(before * 1000))
         old = self._offsets(places, spec)
-        future = self._admin.client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group_id, places)], request_timeout=REQUEST_SECONDS
-        )[group_id]
-        done = {tp.partition: tp.offset for tp in self._group_offsets(future, group_id)}
+        stored = self.stored(group_id, [(topic, tp.partition) for tp in places])
+        done = {tp.partition: tp.offset for tp in stored}
         until = [
             # -1: all of the partition's records are older.
             TopicPartition(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from respond_async import settings_table
+from tests.support.options_table import options_table
 from tests.unit.test_imports import MAY_IMPORT
 
 ROOT = Path(__file__).parents[2]
@@ -33,3 +34,19 @@ def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make (\w+)", (ROOT / "README.md").read_text())):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_table_of_transport_options_is_the_options() -> None:
+    text = (ROOT / "docs" / "kafka.md").read_text()
+    assert options_table() in text, "docs/kafka.md is out of date: run `make docs`"
+
+
+def test_every_promise_of_the_transport_names_a_test_that_exists() -> None:
+    promises = (ROOT / "docs" / "kafka.md").read_text().split("## What is promised")[1]
+    rows = re.findall(r"^\| (?!promise)[^-].*\|$", promises.split("\n## ")[0], re.MULTILINE)
+    assert len(rows) >= 10
+    for row in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert tests, f"no test is named: {row}"
+        for path, name in tests:
+            assert re.search(rf"^def {name}\(", (ROOT / path).read_text(), re.MULTILINE), name

@@ -1,0 +1,44 @@
+"""The table of transport options in docs/kafka.md, made of the comments in kafka_transport/config.py.
+
+``python -m tests.support.options_table`` writes it anew; `make docs` calls it.
+"""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "kafka_transport" / "config.py"
+DOCUMENT = ROOT / "docs" / "kafka.md"
+BEGIN, END = "<!-- options: made by `make docs` -->\n", "<!-- end of options -->\n"
+
+
+def options_table() -> str:
+    """One row a field of `Options`; a field without a comment shares that of the one before."""
+    source = SOURCE.read_text()
+    lines = source.splitlines()
+    [options] = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == "Options"
+    ]
+    rows = ["| Option | Default | Meaning |", "|---|---|---|"]
+    meaning = ""
+    for each in options.body:
+        if not isinstance(each, ast.AnnAssign) or each.value is None:
+            continue
+        comment: list[str] = []
+        above = each.lineno - 2
+        while lines[above].strip().startswith("#:"):
+            comment.insert(0, lines[above].strip().removeprefix("#:").strip())
+            above -= 1
+        meaning = " ".join(comment) or meaning
+        default = ast.unparse(each.value)
+        default = "empty" if default.startswith("field(") else f"`{default}`"
+        rows.append(f"| `{ast.unparse(each.target)}` | {default} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    DOCUMENT.write_text(before + BEGIN + "\n" + options_table() + "\n" + END + after)
