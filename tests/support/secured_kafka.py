@@ -13,6 +13,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -24,6 +25,7 @@ from cryptography import x509
 from tests.support.certificates import LOOPBACK, Authority
 from tests.support.kafka_server import KafkaServer
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 USERS = ("admin", "alice", "bob")
 
@@ -72,6 +74,12 @@ class SecuredKafka(KafkaServer):
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         for future in admin.create_acls([acl]).values():
             future.result(10)
+        given = AclBindingFilter(
+            kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW
+        )
+        wait_until(
+            lambda: admin.describe_acls(given).result(10), within=20, what="the ACL to be in force"
+        )
 
     def _properties(self) -> str:
         good = self.authority.issue("broker", *LOOPBACK)

@@ -48,7 +48,7 @@ def test_only_what_is_done_and_old_enough_is_deleted(connect: Connect, prefix: s
 
     week, none = Retention(topics, 604_800.0), Retention(topics, 0.0)
     for retention in (week, none):
-        retention.watch(topic, prefix + "group")
+        retention.watch(topic, f"{prefix}group.{prefix}tasks")
     week.clean(time.time())
     assert kept() == 10
     none.clean(time.time() + 1)
@@ -63,7 +63,7 @@ def test_a_topic_whose_end_of_retention_was_given_is_left_to_the_broker(
     publish(connection, 1)
     Collector(connection, TASKS, no_ack=True).receive(1)
     retention = Retention(topics_of(connection), 0.0)
-    retention.watch(prefix + "tasks", prefix + "group")
+    retention.watch(prefix + "tasks", f"{prefix}group.{prefix}tasks")
     with caplog.at_level(logging.WARNING):
         retention.clean(time.time() + 1)
         retention.clean(time.time() + 1)

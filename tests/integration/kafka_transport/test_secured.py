@@ -4,7 +4,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from tests.support.messages import Collector
 from tests.support.ports import free_port
 from tests.support.secured_kafka import SecuredKafka, password_of, unsecured_token
 from tests.support.waiting import wait_until
+from tests.support.workers import Worker
 
 pytestmark = pytest.mark.kafka
 
@@ -129,6 +131,46 @@ def test_a_listener_that_wants_a_login_says_so(to: To) -> None:
         to("SASL", connect_timeout=1).transport.establish_connection()
 
 
+@contextmanager
+def closing_worker(worker: Worker) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        worker.kill()
+
+
+def test_a_worker_with_a_wrong_password_ends_and_says_why(
+    secured_kafka: SecuredKafka, tmp_path: Path
+) -> None:
+    (tmp_path / "project.py").write_text(
+        "import kafka_transport\nfrom celery import Celery\n"
+        f"app = Celery(broker='kafka://alice:s3cret@{secured_kafka.at('SASL')}//')\n"
+    )
+    worker = Worker(tmp_path, "project", "-P", "solo").start(wait=False)
+    with closing_worker(worker):
+        worker.wait_for("Unrecoverable error: LoginRefused")
+        assert worker.process is not None
+        assert worker.process.wait(20) != 0
+        assert "refused the login of alice with PLAIN" in worker.output()
+        assert "s3cret" not in worker.output()
+
+
+def test_a_worker_that_may_not_see_its_topic_ends_and_names_the_acl(
+    secured_kafka: SecuredKafka, tmp_path: Path
+) -> None:
+    login = f"bob:{quote(password_of('bob'), safe='')}"
+    (tmp_path / "project.py").write_text(
+        "import kafka_transport\nfrom celery import Celery\n"
+        f"app = Celery(broker='kafka://{login}@{secured_kafka.at('SASL')}//')\n"
+    )
+    worker = Worker(tmp_path, "project", "-P", "solo").start(wait=False)
+    with closing_worker(worker):
+        worker.wait_for("Unrecoverable error: NotAuthorized")
+        assert worker.process is not None
+        assert worker.process.wait(20) != 0
+        assert "DESCRIBE on topic" in worker.output()
+
+
 # ACLs.
 
 
@@ -180,7 +222,7 @@ def test_a_topic_that_may_not_be_written_names_the_acl_and_may_be_once_it_is_giv
 def test_a_group_that_may_not_be_read_names_the_acl(bob: Connection, prefix: str) -> None:
     Queue("tasks").bind(bob).queue_declare()
     collector = Collector(bob, Queue("tasks"))
-    with pytest.raises(NotAuthorized, match=f"READ on group '{prefix}group'"):
+    with pytest.raises(NotAuthorized, match=f"READ on group '{prefix}group.{prefix}tasks'"):
         collector.drain(10)
 
 
