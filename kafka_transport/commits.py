@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 #: Seconds after which a commit that was not answered is sent again.
 COMMIT_SECONDS: Final = 5.0
 
-#: Commits take one part in so many of the time: with thousands of acks a second, fewer are sent.
+#: Commits take one part in so many of the CPU: with thousands of acks a second, fewer are sent.
 SPARING: Final = 20
 
 
@@ -35,6 +35,7 @@ class Commits:
         now = time.monotonic()
         if now < self._next_at or (self._under_way and now - self._sent_at < COMMIT_SECONDS):
             return
+        used = time.thread_time()
         self._partitions.changed(self._under_way)
         self._under_way = self._partitions.take_commits(places)
         if self._under_way:
@@ -43,7 +44,7 @@ class Commits:
                 consumer.commit(offsets=_as_offsets(self._under_way), asynchronous=True)
             except KafkaException as error:
                 logger.info("a commit is sent again: %s", error.args[0].str())
-            self._next_at = now + SPARING * (time.monotonic() - now)
+            self._next_at = now + SPARING * (time.thread_time() - used)
 
     def send_and_wait(self, consumer: Consumer, places: Iterable[Place]) -> None:
         """Commits all of these partitions, which are about to go, and waits for the answer."""
