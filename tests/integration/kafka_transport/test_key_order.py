@@ -141,8 +141,8 @@ def test_keys_keep_their_order_over_several_workers_and_a_kill(
             process.kill()
             process.wait()
     by_key: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
-    for what, key, number, _ in sorted(events(), key=lambda event: event[3]):
-        by_key[key].append((what, number))
+    for what, name, number, _ in sorted(events(), key=lambda event: event[3]):
+        by_key[name].append((what, number))
     again = 0
     for of_key in by_key.values():
         highest = -1

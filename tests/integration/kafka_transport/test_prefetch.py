@@ -18,7 +18,7 @@ class Two:
 
     def __init__(self, connection: Connection, **qos: Any) -> None:
         self.connection = connection
-        self.channel = connection.channel()
+        self.channel: Any = connection.channel()
         self.a: list[Message] = []
         self.b: list[Message] = []
         self.qos(**qos)

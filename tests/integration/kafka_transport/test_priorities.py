@@ -21,7 +21,8 @@ def publish(connection: Connection, body: object, queue: Queue = RANKED, **optio
 
 
 def count(connection: Connection, queue: Queue = RANKED) -> int:
-    return queue.bind(connection.channel()).queue_declare(passive=True).message_count
+    declared: Any = queue.bind(connection.channel()).queue_declare(passive=True)
+    return int(declared.message_count)
 
 
 def written(connection: Connection, topic: str) -> int:
