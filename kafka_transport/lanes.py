@@ -8,7 +8,7 @@ of every lane, and one group does for all.
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["HIGHEST_LANE", "LANE_SUFFIXES", "QueueTopics", "lane_topic"]
+__all__ = ["HIGHEST_LANE", "QueueTopics", "lane_topic"]
 
 #: AMQP's priorities are 0 to 9 (AMQP 0-9-1, section 3.1.10.1); RabbitMQ advises few as well.
 HIGHEST_LANE: Final = 9
@@ -17,10 +17,6 @@ HIGHEST_LANE: Final = 9
 def lane_topic(topic: str, lane: int) -> str:
     """The topic of a lane."""
     return f"{topic}.p{lane}" if lane else topic
-
-
-#: Ends of names that no queue may have.
-LANE_SUFFIXES: Final = tuple(lane_topic("", lane) for lane in range(1, HIGHEST_LANE + 1))
 
 
 @dataclass(frozen=True, slots=True)
