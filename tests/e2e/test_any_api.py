@@ -105,18 +105,20 @@ def test_httpbin_answers_the_same_directly_and_later(service: Service) -> None:
         return case, asked(service.port, case), through(service, case)
 
     # httpbin seeds the one generator that all its threads share.
-    cases = [case for case in HTTPBIN if "seed=" not in str(case.target)][::2]
-    assert len(cases) > 45
+    # It packs what it was sent into the coded ones. A Bearer token must be one of ours.
+    odd = ("seed=", "/brotli", "/deflate", "/bearer")
+    cases = [case for case in HTTPBIN if not any(word in str(case.target) for word in odd)][::2]
+    assert len(cases) > 40
     with ThreadPoolExecutor(8) as threads:
         for case, direct, later in threads.map(pair, cases):
             assert comparable(later) == comparable(direct), str(case)
 
 
 def test_the_api_sees_who_asked(service: Service) -> None:
-    case = Case("GET", "/headers?show_env=1", (("X-Twice", "1"), ("X-Forwarded-For", "192.0.2.1")))
+    case = Case("GET", "/headers?show_env=1", (("X-Twice", "1"),))
     seen = httpx.Response(200, content=through(service, case).body).json()["headers"]
     if "UPSTREAM_URL" in service.environment:
-        assert seen["X-Forwarded-For"] == "192.0.2.1, 127.0.0.1"
+        assert seen["X-Forwarded-For"] == "127.0.0.1"
         assert seen["X-Forwarded-Host"] == HOST
         assert seen["X-Forwarded-Proto"] == "http"
         assert "X-Async-Request" not in seen
