@@ -6,6 +6,7 @@ that renders it, since only a whole JSON text can be known to be one.
 
 import binascii
 import codecs
+import contextlib
 import json
 import zlib
 from collections.abc import Callable, Iterator
@@ -74,8 +75,9 @@ def _is_text(pieces: Iterator[bytes], charset: str) -> bool:
 
 
 def _decoded(pieces: Iterator[bytes], charset: str) -> Iterator[str]:
-    # Not `getincrementaldecoder` at once: that knows codecs too that are none of text.
-    str(b"", charset)
+    # `getincrementaldecoder` knows codecs too that are none of text, such as hex; this does not.
+    with contextlib.suppress(UnicodeError):
+        b"x".decode(charset)
     decoder = codecs.getincrementaldecoder(charset)()
     for piece in pieces:
         yield decoder.decode(piece)

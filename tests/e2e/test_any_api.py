@@ -105,9 +105,13 @@ def test_httpbin_answers_the_same_directly_and_later(service: Service) -> None:
         return case, asked(service.port, case), through(service, case)
 
     # httpbin seeds the one generator that all its threads share.
-    # It packs what it was sent into the coded ones. A Bearer token must be one of ours.
-    odd = ("seed=", "/brotli", "/deflate", "/bearer")
-    cases = [case for case in HTTPBIN if not any(word in str(case.target) for word in odd)][::2]
+    # Flask names the methods in another order in each process. It packs what it was sent into the coded ones. A Bearer token must be one of ours.
+    odd = ("seed=", "/brotli", "/deflate", "/bearer", "OPTIONS")
+    cases = [
+        case
+        for case in HTTPBIN
+        if not any(word in f"{case.method} {case.target!r}" for word in odd)
+    ][::2]
     assert len(cases) > 40
     with ThreadPoolExecutor(8) as threads:
         for case, direct, later in threads.map(pair, cases):

@@ -1,8 +1,10 @@
 """Whatever arrives on the wire: this project's own code answers, and never with a 500."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
+import redis
 from celery import Celery
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as settings_of_hypothesis
@@ -68,3 +70,17 @@ def test_paths(port: int, path: str) -> None:
 def test_ids(port: int, task_id: str) -> None:
     case = Case("GET", RESULT + task_id, (("X-Async-Request", CHANNEL),))
     assert asked(port, case).status < 500
+
+
+def test_a_body_that_does_not_arrive_is_refused_in_time(
+    settings: Settings, celery: Celery, store: "redis.Redis"
+) -> None:
+    impatient = settings.model_copy(update={"request_body_timeout_seconds": 0.5})
+    before = set(store.scan_iter("respond_async:*"))
+    with served(Gateway(bare, celery=celery, settings=impatient)) as port:
+        for sent in (b"", b"x" * 1_500_000):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                head = f"POST /digest/ HTTP/1.1\r\nHost: x\r\nX-Async-Request: {CHANNEL}\r\n"
+                client.sendall(f"{head}Content-Length: 4000000\r\n\r\n".encode() + sent)
+                assert b" 408 " in client.recv(100)
+        assert set(store.scan_iter("respond_async:*")) == before
