@@ -5,14 +5,12 @@ that renders it, since only a whole JSON text can be known to be one.
 """
 
 import binascii
-import codecs
-import contextlib
 import json
 import zlib
 from collections.abc import Callable, Iterator
 
 from respond_async.answer import Answer
-from respond_async.rendering import GZIP_OR_ZLIB, MOST_BYTES, Kind, beginning, is_json
+from respond_async.rendering import GZIP_OR_ZLIB, MOST_BYTES, Kind, beginning, decoded_text, is_json
 
 Pieces = Callable[[], Iterator[bytes]]
 
@@ -44,7 +42,7 @@ def render_large(task_id: str, endpoint: str, answer: Answer, pieces: Pieces) ->
             yield bytes(view[start : start + _PART_BYTES])
     elif kind.shape != "binary" and _is_text(decoded(), kind.charset):
         yield beginning(task_id, endpoint, answer, None) + b'"'
-        for text in _decoded(decoded(), kind.charset):
+        for text in decoded_text(decoded(), kind.charset):
             yield json.dumps(text)[1:-1].encode()
         yield b'"'
     else:
@@ -68,20 +66,10 @@ def _json(pieces: Iterator[bytes]) -> bytearray | None:
 
 def _is_text(pieces: Iterator[bytes], charset: str) -> bool:
     try:
-        size = sum(len(text) for text in _decoded(pieces, charset))
+        size = sum(len(text) for text in decoded_text(pieces, charset))
     except (UnicodeError, LookupError, zlib.error):
         return False
     return size <= MOST_BYTES
-
-
-def _decoded(pieces: Iterator[bytes], charset: str) -> Iterator[str]:
-    # `getincrementaldecoder` knows codecs too that are none of text, such as hex; this does not.
-    with contextlib.suppress(UnicodeError):
-        b"x".decode(charset)
-    decoder = codecs.getincrementaldecoder(charset)()
-    for piece in pieces:
-        yield decoder.decode(piece)
-    yield decoder.decode(b"", final=True)
 
 
 def _decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -2,8 +2,10 @@
 
 import binascii
 import codecs
+import contextlib
 import json
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Final, Literal
@@ -121,6 +123,22 @@ def is_json(body: bytes | bytearray) -> bool:
     return True
 
 
+def decoded_text(pieces: Iterable[bytes], charset: str) -> Iterator[str]:
+    """The text, piece by piece.
+
+    Raises:
+        LookupError: There is no such character encoding.
+        UnicodeError: It is not in that encoding.
+    """
+    # `getincrementaldecoder` knows codecs too that are none of text, such as hex; this does not.
+    with contextlib.suppress(UnicodeError):
+        b"x".decode(charset)
+    decoder = codecs.getincrementaldecoder(charset)()
+    for piece in pieces:
+        yield decoder.decode(piece)
+    yield decoder.decode(b"", final=True)
+
+
 def _response(answer: Answer) -> tuple[bytes, str | None]:
     kind = Kind.of(answer)
     body = answer.body
@@ -136,7 +154,7 @@ def _response(answer: Answer) -> tuple[bytes, str | None]:
     if kind.shape == "json" and is_json(body):
         return body, None
     try:
-        return json.dumps(body.decode(kind.charset)).encode(), None
+        return json.dumps("".join(decoded_text([body], kind.charset))).encode(), None
     except (UnicodeError, LookupError):
         return _base64(answer.body)
 
