@@ -71,7 +71,7 @@ class Answer:
             headers=self.headers,
             claim=self.claim,
         )
-        text = sealer.seal(head.model_dump_json().encode() + b"\n" + packed(self.body))
+        text = sealer.seal(head.model_dump_json().encode() + b"\n" + packed(self.body), task_id)
         return StoredAnswer(text, repr(self))
 
     @classmethod
@@ -82,7 +82,7 @@ class Answer:
             EnvelopeError: It is not one of ours, another task's, or damaged.
         """
         text = stored.text if isinstance(stored, StoredAnswer) else stored
-        head, _, body = sealer.open(text).partition(b"\n")
+        head, _, body = sealer.open(text, task_id).partition(b"\n")
         try:
             known = _Head.model_validate_json(head)
         except ValidationError:
