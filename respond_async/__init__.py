@@ -32,12 +32,15 @@ if TYPE_CHECKING:
     )
     from respond_async.gateway import Gateway
     from respond_async.identity import Identity, current_identity, optional_identity
+    from respond_async.options import AsyncOptions, async_options
+    from respond_async.plan import Retry
     from respond_async.problems import Problem
     from respond_async.scope import ReplayInfo, replay_info
     from respond_async.settings import Settings, settings_table
 
 __all__ = [
     "AppStartError",
+    "AsyncOptions",
     "AsyncRequests",
     "BodyLostError",
     "ConfigurationError",
@@ -47,8 +50,10 @@ __all__ = [
     "Problem",
     "ReplayInfo",
     "RespondAsyncError",
+    "Retry",
     "Settings",
     "StoreUnavailableError",
+    "async_options",
     "current_identity",
     "optional_identity",
     "replay_info",
@@ -69,6 +74,8 @@ _MODULES: Final = {
     ),
     "gateway": ("Gateway",),
     "identity": ("Identity", "current_identity", "optional_identity"),
+    "options": ("AsyncOptions", "async_options"),
+    "plan": ("Retry",),
     "problems": ("Problem",),
     "scope": ("ReplayInfo", "replay_info"),
     "settings": ("Settings", "settings_table"),

@@ -31,6 +31,7 @@ class Answer:
         body: As the app sent it; a content coding (gzip) is still on it.
         endpoint: What was asked, path and query; "" before it was stored.
         claim: Set if the body is in the claim store, and `body` empty.
+        raised: The classes of the exception that left the app, if one did; not stored.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Answer:
         self.body = body
         self.claim = claim
         self.endpoint = ""
+        self.raised: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:

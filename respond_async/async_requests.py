@@ -1,5 +1,6 @@
 """What a user's two modules call."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,18 +9,27 @@ from celery import Celery
 from fastapi import Depends, FastAPI
 
 from respond_async.accepted import AppRecords
+from respond_async.admission import Admission
+from respond_async.cancelling import Cancelling
 from respond_async.capture import Capture, CapturePoint, documented
 from respond_async.celery_face import CeleryFace
 from respond_async.claims import Claims
-from respond_async.connections import AppRedis, app_blocking_redis
+from respond_async.connections import AppRedis, app_blocking_redis, worker_redis
 from respond_async.errors import ConfigurationError
 from respond_async.identity import Identities
+from respond_async.later import LaterWrites
+from respond_async.openapi import ACCEPTED_RESPONSE
+from respond_async.overload import Backlogs
+from respond_async.owned import OwnedReads, OwnedWrites
+from respond_async.ownership import Ownership
 from respond_async.problems import Problem, answer_problem
 from respond_async.raw_request import RawRequestMiddleware
 from respond_async.results import Results
 from respond_async.sealing import Sealer, warn_of_missing_key
 from respond_async.settings import Settings
+from respond_async.stored import StoredAnswers
 from respond_async.task_ids import TaskIds
+from respond_async.waiting import Waits
 from respond_async.worker import Worker
 
 
@@ -53,21 +63,44 @@ class AsyncRequests:
             warn_of_missing_key()
         self._redis = AppRedis(self.settings)
         self._celery = CeleryFace(celery, self.settings)
+        self._waits = Waits(self.settings.redis_url)
+        self._backlogs = Backlogs(self.settings, self._celery.celery)
+        self._later = LaterWrites(worker_redis(self.settings))
         identities = Identities(self.settings)
         records = AppRecords(self.settings, self._redis)
         self._claims = Claims(self.settings, "body", lambda: app_blocking_redis(self.settings))
         self._answers = Claims(self.settings, "answer", lambda: app_blocking_redis(self.settings))
         ids = TaskIds(self.settings)
         app.add_exception_handler(Problem, answer_problem)
+        stored = StoredAnswers(self.settings, self._celery, records, self._answers)
+        owned = OwnedReads(self.settings, self._redis)
         others = list(app.router.routes)
         Results(
-            self.settings, identities, self._celery, records, ids, answers=self._answers
+            self.settings,
+            Ownership(identities, ids),
+            stored,
+            waits=self._waits,
+            cancelling=Cancelling(
+                self.settings, self._celery, self._redis, owned=owned, stored=stored
+            ),
+            owned=owned,
         ).install(app)
         own = [route for route in app.router.routes if route not in others]
         #: Accepts; for whoever captures elsewhere than in front of the app's router.
         self.capture = Capture(
-            self.settings, identities, self._celery, records, self._claims, ids=ids
+            self.settings,
+            identities,
+            self._celery,
+            records,
+            self._claims,
+            ids=ids,
+            admission=Admission(self.settings, self._redis, self._backlogs),
+            owned=OwnedWrites(self.settings, self._later),
+            stored=stored,
+            waits=self._waits,
         )
+        # Of what comes after it.
+        app.router.responses = {**ACCEPTED_RESPONSE, **app.router.responses}
         app.router.dependencies.append(Depends(documented))
         app.router.middleware_stack = CapturePoint(
             app.router.middleware_stack, app.router, self.capture, own
@@ -116,6 +149,9 @@ class AsyncRequests:
                 try:
                     yield state
                 finally:
+                    self._backlogs.close()
+                    await asyncio.to_thread(self._later.close)
+                    await self._waits.close()
                     self._celery.close()
                     self._claims.close()
                     self._answers.close()

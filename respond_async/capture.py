@@ -1,11 +1,12 @@
 """Accepting a request: it goes to the queue instead of to its endpoint."""
 
 import asyncio
+import hashlib
 import logging
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import redis
@@ -15,22 +16,29 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match, Router
 
 from respond_async.accepted import AppRecords
+from respond_async.admission import Admission
 from respond_async.celery_face import BrokerUnavailableError, CeleryFace
 from respond_async.claims import Claims, ClaimWriter
 from respond_async.envelope import BodyClaim, CapturedRequest
 from respond_async.errors import StoreUnavailableError
+from respond_async.idempotency import IDEMPOTENCY_HEADER, read_key
 from respond_async.identity import Identities, Identity
+from respond_async.options import Chosen, OptionsTable
+from respond_async.owned import OwnedWrites
+from respond_async.paths import RESULT_PATH
+from respond_async.prefer import Preferences, parse_prefer
 from respond_async.problems import Problem, unavailable
+from respond_async.raw_answer import raw_answer
 from respond_async.raw_request import App, RawRequest, Receive, Send
 from respond_async.scope import ASYNC_HEADER, RAW_REQUEST, Scope, replay_info
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
+from respond_async.stored import StoredAnswers
 from respond_async.task_ids import TaskIds
+from respond_async.waiting import Waits
 from ws_hub import is_anonymous_name
 
 logger = logging.getLogger(__name__)
-
-RESULT_PATH: Final = "/api/v1/async_background_response/{task_id}/"
 
 
 class Capture:
@@ -45,6 +53,10 @@ class Capture:
         claims: Claims,
         *,
         ids: TaskIds,
+        admission: Admission,
+        owned: OwnedWrites,
+        stored: StoredAnswers,
+        waits: Waits,
     ) -> None:
         self._settings = settings
         self._identities = identities
@@ -52,35 +64,141 @@ class Capture:
         self._records = records
         self._claims = claims
         self._ids = ids
+        self._admission = admission
+        self._owned = owned
+        self._stored = stored
+        self._waits = waits
+        self._dropped = {name.lower().encode() for name in settings.drop_headers}
         self._sealer = Sealer(settings, "request")
 
-    async def accept(self, raw: RawRequest) -> Response:
-        """202, once the broker has the request.
+    async def accept(self, raw: RawRequest, chosen: Chosen | None = None) -> Response:
+        """202, once the broker has the request; its own answer if it is there in time.
+
+        Args:
+            raw: The request.
+            chosen: The options of its endpoint.
 
         Raises:
             Problem: It cannot be accepted.
         """
         headers = Headers(scope=raw.scope)
+        await self._identities.prepare(headers)
         owner, made_channel = self._owner(headers)
         self._refuse_readable_credentials(headers)
+        key = self._idempotency_key(headers, made_channel)
+        queue = (chosen and chosen.options.plan.queue) or self._settings.kafka_topic
+        self._admission.backlogs.check(queue)
         now = datetime.now(UTC)
         task_id = self._ids.make(owner.channel, now)
+        request = CapturedRequest.of(self._without_dropped(raw.scope), task_id, now, owner.channel)
+        digest = hashlib.sha256() if key is not None else None
         try:
-            body, claim = await self._body(raw, task_id)
+            body, claim = await self._body(raw, task_id, digest)
         except StoreUnavailableError as error:
             raise self._refused(task_id, "storage", error) from None
-        request = CapturedRequest.of(raw.scope, task_id, now, owner.channel)
         request = request.model_copy(update={"claim": claim})
-        await self._accept(request, body)
-        return self._answer(raw.scope, request.task_id, made_channel)
+        try:
+            if chosen is not None:
+                plan = chosen.plan(raw.scope, None if claim else body)
+                request = request.model_copy(update={"plan": plan})
+            request = await self._admitted(request, body, key, digest.digest() if digest else b"")
+        except Problem:
+            if claim is not None:
+                await self._discard(task_id)
+            raise
+        preferences = parse_prefer(headers.getlist("prefer"))
+        direct = await self._direct(request, preferences)
+        if direct is not None:
+            return direct
+        place = self._admission.backlogs.place(queue)
+        applied = preferences.applied(asynchronously=True)
+        added = {**place, "Preference-Applied": applied}
+        return self._answer(raw.scope, request.task_id, made_channel, added)
 
-    async def _body(self, raw: RawRequest, task_id: str) -> tuple[bytes, BodyClaim | None]:
+    async def _admitted(
+        self, request: CapturedRequest, body: bytes, key: str | None, digest: bytes
+    ) -> CapturedRequest:
+        """The request as the queue has it: under the id of an earlier one with the same key."""
+        task_id, claim = request.task_id, request.claim
+        async with self._admission.admitted(request, key, digest) as admitted:
+            request = admitted.request
+            if not admitted.repeated:
+                if claim is not None and request.task_id != task_id:
+                    await self._move(claim, task_id, request.task_id)
+                await self._accept(request, body)
+                self._owned.add(request)
+            elif claim is not None:
+                await self._discard(task_id)
+        return request
+
+    async def _direct(self, request: CapturedRequest, preferences: Preferences) -> Response | None:
+        """The endpoint's own answer, if it is there within the time that the client waits."""
+        seconds = min(preferences.wait_seconds or 0, self._settings.long_poll_max_seconds)
+        if not seconds:
+            return None
+        issued = self._ids.read(request.task_id)
+        try:
+            answer = await self._waits.until(
+                request.channel,
+                request.task_id,
+                seconds,
+                lambda: self._stored.find(request.task_id, issued),
+            )
+        except Problem as problem:
+            # It is accepted all the same: its client asks for the result later.
+            logger.warning("request %s is not waited for: %s", request.task_id, problem.detail)
+            return None
+        if answer is None:
+            return None
+        applied = preferences.applied(asynchronously=False)
+        added = {"Preference-Applied": applied, "Vary": "Prefer"}
+        return raw_answer(answer, self._stored.pieces(request.task_id, answer), added)
+
+    @staticmethod
+    def _idempotency_key(headers: Headers, made_channel: str | None) -> str | None:
+        key = read_key(headers.getlist(IDEMPOTENCY_HEADER))
+        if key is not None and made_channel is not None:
+            raise Problem(
+                400,
+                "An Idempotency-Key is its owner's: send a Bearer token, or an anonymous channel"
+                " in X-Async-Request.",
+            )
+        return key
+
+    def _without_dropped(self, scope: dict[str, Any]) -> dict[str, Any]:
+        if not self._dropped:
+            return scope
+        kept = [(name, value) for name, value in scope["headers"] if name not in self._dropped]
+        return {**scope, "headers": kept}
+
+    async def _move(self, claim: BodyClaim, from_id: str, to_id: str) -> None:
+        """A body that was kept before it was known under which id its request goes."""
+        writer = self._claims.writer(to_id)
+        try:
+            async for piece in self._claims.pieces(from_id, claim):
+                await writer.write(piece)
+            await writer.finish()
+        except StoreUnavailableError as error:
+            raise self._refused(to_id, "storage", error) from None
+        await self._discard(from_id)
+
+    async def _discard(self, task_id: str) -> None:
+        try:
+            await self._claims.discard(task_id)
+        except StoreUnavailableError as error:
+            logger.warning("request %s: what was stored ends by its TTL: %s", task_id, error)
+
+    async def _body(
+        self, raw: RawRequest, task_id: str, digest: "hashlib._Hash | None"
+    ) -> tuple[bytes, BodyClaim | None]:
         """The body, or the claim on it; nothing stays behind of one that does not arrive whole."""
         most = self._settings.claim_check_bytes
         body = bytearray()
         writer: ClaimWriter | None = None
         try:
             async for part in raw.stream():
+                if digest is not None:
+                    digest.update(part)
                 if writer is None:
                     body += part
                     if len(body) > most:
@@ -98,7 +216,9 @@ class Capture:
 
     def _owner(self, headers: Headers) -> tuple[Identity, str | None]:
         """The caller, and the name of the channel that was made for them if one was."""
-        value, *others = {value.strip() for value in headers.getlist(ASYNC_HEADER)}
+        # Asked for by `Prefer` alone: whoever the token names, or a channel made now.
+        given = headers.getlist(ASYNC_HEADER) or ["true"]
+        value, *others = {value.strip() for value in given}
         wants_own = value.lower() == "true"
         if others or not (wants_own or is_anonymous_name(value)):
             raise Problem(
@@ -151,7 +271,9 @@ class Capture:
                 "request %s: what was stored ends by its TTL: %s", request.task_id, error
             )
 
-    def _answer(self, scope: Scope, task_id: str, made_channel: str | None) -> Response:
+    def _answer(
+        self, scope: Scope, task_id: str, made_channel: str | None, added: Mapping[str, str]
+    ) -> Response:
         meta = {"async_request_id": task_id}
         if made_channel is not None:
             meta["channel"] = made_channel
@@ -162,9 +284,9 @@ class Capture:
             {
                 "Location": quote(root) + RESULT_PATH.format(task_id=task_id),
                 "Retry-After": str(self._settings.retry_after_seconds),
-                # RFC 7240 4.1
-                "Preference-Applied": "respond-async",
+                "Vary": "Prefer, X-Async-Request",
                 "Cache-Control": "no-store",
+                **added,
             },
         )
 
@@ -191,6 +313,7 @@ class CapturePoint:
         self._router = router
         self._capture = capture
         self._own = own
+        self._options = OptionsTable(router)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection (ASGI)."""
@@ -198,7 +321,7 @@ class CapturePoint:
         if scope["type"] != "http" or not isinstance(raw, RawRequest):
             await self._app(scope, receive, send)
         elif self._is_captured(scope):
-            response = await self._capture.accept(raw)
+            response = await self._capture.accept(raw, self._options.chosen(scope))
             await response(scope, receive, send)
         else:
             raw.release()
@@ -220,8 +343,24 @@ def documented(
             " the endpoint's own answer is fetched later.",
         ),
     ] = None,
+    _prefer: Annotated[
+        str | None,
+        Header(
+            alias="Prefer",
+            description="`respond-async` (RFC 7240) asks as `X-Async-Request: true` does; with"
+            " `wait=N` the answer comes directly if it is there within N seconds.",
+        ),
+    ] = None,
+    _key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="Of a request that is answered 202: sent again with the same key it has"
+            " the same id and runs once.",
+        ),
+    ] = None,
 ) -> None:
-    """The dependency of the whole app: shows the header in its documentation."""
+    """The dependency of the whole app: shows the headers in its documentation."""
 
 
 async def require_async(request: Request) -> None:

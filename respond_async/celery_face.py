@@ -18,6 +18,7 @@ from kombu.pools import producers
 
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import ConfigurationError
+from respond_async.plan import Plan
 from respond_async.settings import Settings
 
 P = ParamSpec("P")
@@ -93,6 +94,23 @@ class CeleryFace:
         except TimeoutError:
             raise BackendUnavailableError(f"no answer within {deadline:g} s") from None
 
+    async def call(self, function: Callable[[Celery], T]) -> T:
+        """What `function` gives, called in a thread with the Celery application.
+
+        Raises:
+            BackendUnavailableError: It failed, or did not end in time.
+        """
+        deadline = self._settings.redis_timeout_seconds * 2
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._in_thread(self._called, function)
+        except TimeoutError:
+            raise BackendUnavailableError(f"no answer within {deadline:g} s") from None
+
+    def celery(self) -> Celery:
+        """The Celery application; imported at the first call."""
+        return self._celery()
+
     def close(self) -> None:
         """Ends the threads that wait for work; the next use starts new ones."""
         with self._lock:
@@ -117,6 +135,7 @@ class CeleryFace:
             *connection.channel_errors,
         )
         sealed = seal()
+        plan = request.plan or Plan()
         try:
             with producers[connection].acquire(
                 block=True, timeout=self._settings.kafka_publish_timeout_seconds
@@ -125,13 +144,14 @@ class CeleryFace:
                     TASK_NAME,
                     kwargs={"request": sealed},
                     task_id=request.task_id,
-                    queue=self._settings.kafka_topic,
+                    queue=plan.queue or self._settings.kafka_topic,
+                    **plan.publish_options(),
                     producer=producer,
                     serializer="json",
                     ignore_result=False,
                     retry=False,
                     # Shown by logs, events and Flower instead of what is sent.
-                    argsrepr=f"{request.method} {request.raw_path}"[:_SHOWN_PATH],
+                    argsrepr=shown_request(request),
                     kwargsrepr="{}",
                 )
         except errors as error:
@@ -148,10 +168,22 @@ class CeleryFace:
             raise BackendUnavailableError(f"{type(error).__name__}: {error}") from error
         return meta
 
+    def _called(self, function: Callable[[Celery], T]) -> T:
+        try:
+            return function(self._celery())
+        except Exception as error:
+            # Backends and brokers raise their own clients' errors, which share no base.
+            raise BackendUnavailableError(f"{type(error).__name__}: {error}") from error
+
     def _celery(self) -> Celery:
         if not isinstance(self._given, Celery):
             self._given = load(self._given, Celery)
         return self._given
+
+
+def shown_request(request: CapturedRequest) -> str:
+    """What logs, events and Flower show of a request: method and path."""
+    return f"{request.method} {request.raw_path}"[:_SHOWN_PATH]
 
 
 def load(where: str, kind: type[T]) -> T:

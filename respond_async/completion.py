@@ -27,11 +27,18 @@ _PAUSE_SECONDS: Final = 2.0
 
 
 class Completion:
-    """Publishes to the owner's channel and clears up after a request."""
+    """Publishes to the owner's channel and clears up after a request.
 
-    def __init__(self, runs: Runs, claims: Claims) -> None:
+    Args:
+        runs: What Redis knows of runs.
+        claims: The bodies of requests.
+        left: Called once the owner was told; perhaps again for the same request.
+    """
+
+    def __init__(self, runs: Runs, claims: Claims, left: Callable[[CapturedRequest], None]) -> None:
         self._runs = runs
         self._claims = claims
+        self._left = left
         self._lock = Lock()
         self._executor: ThreadPoolExecutor | None = None
 
@@ -54,6 +61,7 @@ class Completion:
                 if attempt < _ATTEMPTS:
                     pause(_PAUSE_SECONDS)
             else:
+                self._left(request)
                 return
         logger.error("nobody was told that %s ended; its result can be asked for", request.task_id)
 

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from respond_async.compression import packed, unpacked
 from respond_async.errors import EnvelopeError
+from respond_async.plan import Plan
 from respond_async.sealing import Sealer
 
 Address = tuple[str, int | None]
@@ -50,6 +51,8 @@ class CapturedRequest(BaseModel):
     server: Address | None
     #: Set if the body is in the claim store instead of the message.
     claim: BodyClaim | None = None
+    #: How it is to run.
+    plan: Plan | None = None
 
     @classmethod
     def of(cls, scope: dict[str, Any], task_id: str, accepted_at: datetime, channel: str) -> Self:

@@ -6,6 +6,7 @@ from typing import Final
 from respond_async.claims import Claims, ClaimWriter
 from respond_async.envelope import BodyClaim, CapturedRequest
 from respond_async.errors import RespondAsyncError
+from respond_async.plan import raised_names
 from respond_async.raw_request import App, Message, Receive, Send
 from respond_async.scope import REPLAY, ReplayInfo, Scope
 from respond_async.settings import Settings
@@ -86,6 +87,8 @@ class Exchange:
         self._complete = False
         # Set if the claim store failed us: then the answer, if any, is not the app's own.
         self._lost: RespondAsyncError | None = None
+        #: The classes of what left the app, for a retry.
+        self.raised: tuple[str, ...] = ()
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Handles the request (ASGI)."""
@@ -114,6 +117,7 @@ class Exchange:
         try:
             await self._app(captured, receiving, sending)
         except Exception as error:
+            self.raised = raised_names(error)
             if self._lost is None:
                 # What a server does: log it, and answer 500 if nothing was answered yet.
                 logger.exception("the app failed on %s", request)

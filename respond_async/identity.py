@@ -16,6 +16,7 @@ from ws_hub import (
     anonymous_channel,
     is_anonymous_name,
     user_channel,
+    user_of_channel,
 )
 
 
@@ -39,6 +40,14 @@ class Identities:
     def __init__(self, settings: Settings) -> None:
         self._tokens = TokenVerifier(settings)
         self._allow_anonymous = settings.allow_anonymous
+        # Without a key a captured request proves nothing: then its token must.
+        self._sealed = bool(settings.secret_key)
+
+    async def prepare(self, headers: Headers) -> None:
+        """Fetches the key that the request's token was signed with, if that is to be fetched."""
+        token = _bearer(headers)
+        if token is not None:
+            await self._tokens.prepare(token)
 
     def of_token(self, headers: Headers, at: datetime | None = None) -> Identity | None:
         """The bearer of the request's token; None without `Authorization: Bearer`.
@@ -50,11 +59,11 @@ class Identities:
         Raises:
             Problem: 401, the token is not valid.
         """
-        scheme, _, token = headers.get("authorization", "").strip().partition(" ")
-        if scheme.lower() != "bearer":
+        token = _bearer(headers)
+        if token is None:
             return None
         try:
-            sub = self._tokens.verify(token.strip(), at).sub
+            sub = self._tokens.verify(token, at).sub
         except TokenRejected as rejected:
             raise unauthorized(_sentence(rejected.reason)) from None
         return Identity(sub, user_channel(sub))
@@ -78,6 +87,9 @@ class Identities:
             Problem: 401, the token is not valid, or anonymous callers are not let in.
         """
         info = replay_info(connection.scope)
+        if info is not None and self._sealed:
+            # Sealed when its token had been verified; by now the key that signed that may be gone.
+            return Identity(user_of_channel(info.channel), info.channel)
         bearer = self.of_token(connection.headers, info.accepted_at if info else None)
         if bearer is not None:
             return bearer
@@ -98,6 +110,7 @@ async def optional_identity(connection: HTTPConnection) -> Identity | None:
     identities = connection.scope.get(IDENTITIES)
     if not isinstance(identities, Identities):
         raise ConfigurationError("identities need AsyncRequests(app, celery=...) on this app")
+    await identities.prepare(connection.headers)
     return identities.of(connection)
 
 
@@ -112,6 +125,11 @@ async def current_identity(connection: HTTPConnection) -> Identity:
     if identity is None:
         raise unauthorized("Send a Bearer token, or an anonymous channel in X-Async-Request.")
     return identity
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _sentence(reason: str) -> str:

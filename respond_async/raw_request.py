@@ -7,16 +7,15 @@ is read by the capture, piece by piece.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any
 
 from respond_async.identity import Identities
+from respond_async.prefer import wants_async
 from respond_async.problems import Problem
 from respond_async.scope import (
-    ASYNC_HEADER,
     IDENTITIES,
     RAW_REQUEST,
     Scope,
-    asks_for_async,
     replay_info,
 )
 
@@ -24,8 +23,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
-
-_HEADER: Final = ASYNC_HEADER.encode()
 
 
 class RawRequest:
@@ -141,7 +138,4 @@ class RawRequestMiddleware:
 
 def is_captured(scope: Scope) -> bool:
     """Whether an HTTP request asks to be captured; a replay carries the header too."""
-    return replay_info(scope) is None and any(
-        name == _HEADER and asks_for_async(value.decode("latin-1"))
-        for name, value in scope["headers"]
-    )
+    return replay_info(scope) is None and wants_async(scope["headers"])

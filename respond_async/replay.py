@@ -95,15 +95,16 @@ class ReplayApp:
             EnvelopeError: A piece of it was not sealed by us.
             StoreUnavailableError: The claim store did not give a piece, or take the answer's.
         """
+        limit = self._settings.replay_timeout_seconds
+        if request.plan is not None and request.plan.timeout_seconds is not None:
+            limit = request.plan.timeout_seconds
         task = asyncio.create_task(self._call(request, body))
         self._left.add(task)
         task.add_done_callback(self._left.discard)
         try:
             # Not `asyncio.timeout`: an endpoint in a thread cannot be cancelled, and that would
             # wait for it.
-            done, _ = await asyncio.wait(
-                {task}, timeout=self._settings.replay_timeout_seconds or None
-            )
+            done, _ = await asyncio.wait({task}, timeout=limit or None)
         except asyncio.CancelledError:
             task.cancel()
             raise
@@ -111,7 +112,6 @@ class ReplayApp:
             return task.result()
         task.cancel()
         await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
-        limit = self._settings.replay_timeout_seconds
         logger.error("%s did not answer within %g s", request, limit)
         return Answer.problem(
             504, f"The endpoint did not answer within {limit:g} s.", request.raw_path
@@ -129,7 +129,9 @@ class ReplayApp:
             exchange.raise_lost()
             if answer.failure is not None:
                 await answer.abandon()
-                return Answer.problem(500, answer.failure, request.raw_path)
+                failed = Answer.problem(500, answer.failure, request.raw_path)
+                failed.raised = exchange.raised
+                return failed
             headers = tuple(
                 (name.decode("latin-1"), value.decode("latin-1"))
                 for name, value in response.headers.raw
@@ -138,7 +140,9 @@ class ReplayApp:
         except BaseException:
             await asyncio.shield(answer.abandon())
             raise
-        return Answer(response.status_code, headers, whole, claim)
+        given = Answer(response.status_code, headers, whole, claim)
+        given.raised = exchange.raised
+        return given
 
 
 class _Parts(httpx.AsyncByteStream):

@@ -56,6 +56,21 @@ return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0
 """)
 
 
+def end_command(task_id: str, channel: str, seconds: int) -> tuple[Any, ...]:
+    """The arguments of EVAL that tell the owner of an end that no worker made.
+
+    Args:
+        task_id: The request; its result is stored.
+        channel: The internal name of its owner's channel.
+        seconds: How long it is known that the owner was told.
+    """
+    kinds = ("notified", "deliveries", "body", "running", "endpoint")
+    told = (redis_channel(channel), encode(completed(task_id)))
+    keys = [key(kind, task_id) for kind in kinds]
+    # No holder: whoever runs it keeps the lease until it has ended.
+    return (_END.text, len(keys), *keys, *told, seconds, _NOTHING, _NOTHING)
+
+
 class Begun(NamedTuple):
     """What a worker finds when it begins a request."""
 

@@ -136,6 +136,49 @@ class Settings(HubSettings):
         default=5.0, description="How long Redis may take to answer one command."
     )
 
+    long_poll_max_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="The longest wait of `?wait=` and `Prefer: wait=`; 0: nobody waits.",
+    )
+    list_max_requests: int = Field(
+        default=1000, ge=0, description="Requests in an owner's list; 0: nothing is listed."
+    )
+    idempotency_ttl_seconds: int = Field(
+        default=86_400, gt=0, description="How long an Idempotency-Key stands for its request."
+    )
+    drop_headers: CommaSeparated = Field(
+        default=[],
+        description="Request headers that are neither queued nor replayed, comma-separated.",
+    )
+    limit_in_flight_per_user: int = Field(
+        default=0,
+        ge=0,
+        description="Requests that one user or anonymous channel may have under way; 0: no limit.",
+    )
+    limit_in_flight: int = Field(
+        default=0, ge=0, description="Requests that may be under way in all; 0: no limit."
+    )
+    limit_per_minute_per_user: int = Field(
+        default=0,
+        ge=0,
+        description="Requests a minute of one user or anonymous channel; 0: no limit.",
+    )
+    limit_per_minute: int = Field(
+        default=0, ge=0, description="Requests a minute in all; 0: no limit."
+    )
+    backlog_limits: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default={},
+        description=(
+            "Requests that may wait in a queue before new ones are answered 503, as a JSON object"
+            ' by queue; `"*"` is for all others.'
+        ),
+    )
+    queue_place_headers: bool = Field(
+        default=False,
+        description="Whether a 202 says X-Queue-Depth and X-Queue-Wait-Estimate (seconds).",
+    )
+
     @property
     def replayed_app(self) -> str:
         """The ASGI app that the worker replays, as module:attribute."""

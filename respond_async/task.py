@@ -1,7 +1,7 @@
 """The Celery task that replays a captured request."""
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import redis
 from celery import Task, states
@@ -9,6 +9,7 @@ from celery.exceptions import BackendError, Ignore, Reject
 from celery.worker.request import Request
 
 from respond_async.answer import Answer, StoredAnswer
+from respond_async.celery_face import shown_request
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import AppStartError, RespondAsyncError, StoreUnavailableError
 from respond_async.pool import in_thread, pause
@@ -114,8 +115,39 @@ def _result(task: ReplayTask, captured: CapturedRequest, body: bytes) -> StoredA
         if meta["status"] in states.READY_STATES:
             worker.completion.notify(captured, answered=False)
             raise Ignore
-    answer = _answer(worker, captured, body, begun.delivery)
+    worker.began(captured)
+    retries = int(task.request.retries or 0)
+    # A retry is no delivery that a worker failed to finish.
+    answer = _answer(worker, captured, body, begun.delivery - retries)
+    if captured.plan is not None and captured.plan.retry is not None:
+        delay = captured.plan.retry.delay(answer.status, answer.raised, retries)
+        if delay is not None:
+            _retry(task, captured, answer, delay)
     return answer.sealed(task_id, captured.endpoint, worker.answer_sealer)
+
+
+def _retry(task: ReplayTask, captured: CapturedRequest, answer: Answer, delay: float) -> NoReturn:
+    """Leaves the request with the broker, to be delivered again after the delay.
+
+    As `Task.retry` does, but for the state that it stores: here only a result is a result.
+    """
+    logger.info("%s [%s] answered %r: again in %.1f s", captured, captured.task_id, answer, delay)
+    assert captured.plan is not None
+    again = task.signature_from_request(
+        countdown=delay,
+        retries=int(task.request.retries or 0) + 1,
+        # What is shown stays what it was: it is not derived from what is sent.
+        argsrepr=shown_request(captured),
+        kwargsrepr="{}",
+        **captured.plan.publish_options(),
+    )
+    try:
+        in_thread(again.apply_async)
+    except Exception as error:  # noqa: BLE001 - brokers share no base of their errors
+        logger.warning("%s [%s] is delivered again at once: %s", captured, captured.task_id, error)
+        pause(_REDELIVER_PAUSE_SECONDS)
+        raise Reject(str(error), requeue=True) from None
+    raise Ignore
 
 
 def _begun(task: ReplayTask, task_id: str) -> Begun:

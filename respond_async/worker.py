@@ -12,8 +12,12 @@ from respond_async.claims import Claims
 from respond_async.completion import Completion
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import EnvelopeError
+from respond_async.later import LaterWrites
 from respond_async.leases import Leases
 from respond_async.lifetime import Lifetime
+from respond_async.limits import WorkerLimits
+from respond_async.overload import EndedCounts
+from respond_async.owned import OwnedWrites
 from respond_async.replay_thread import ReplayThread
 from respond_async.runs import Runs
 from respond_async.scripts import Scripts
@@ -44,7 +48,11 @@ class Worker:
         scripts = Scripts(settings)
         self.claims = Claims(settings, "body", lambda: scripts.connection)
         self.runs = Runs(settings, scripts, Leases(scripts))
-        self.completion = Completion(self.runs, self.claims)
+        self._later = LaterWrites(scripts.connection)
+        self._owned = OwnedWrites(settings, self._later)
+        self._limits = WorkerLimits(settings, self._later)
+        self._ended = EndedCounts(settings, self._later)
+        self.completion = Completion(self.runs, self.claims, self._left)
         self._celery = celery
 
     def install(self) -> None:
@@ -77,6 +85,15 @@ class Worker:
         if captured.task_id != task_id:
             raise EnvelopeError("the request was captured for another task")
         return captured, body
+
+    def began(self, captured: CapturedRequest) -> None:
+        """A request begins to run here."""
+        self._owned.add(captured)
+
+    def _left(self, captured: CapturedRequest) -> None:
+        self._limits.ended(captured)
+        queue = captured.plan.queue if captured.plan else None
+        self._ended.ended(queue or self.settings.kafka_topic)
 
     def notify_if_ended(self, task_id: str, kwargs: Any) -> None:
         """Tells the owner if the task's result is stored; at once returned, done in a thread.
@@ -140,6 +157,7 @@ class Worker:
 
     def _stop_app(self, **_: Any) -> None:
         self.app.stop()
+        self._later.close()
 
     def _on_success(self, sender: Any, **_: Any) -> None:
         if self._is_ours(sender):

@@ -28,6 +28,7 @@ from ws_hub.protocol import (
     redis_channel,
     shown_channel,
     user_channel,
+    user_of_channel,
 )
 from ws_hub.publish import publish, publish_async
 from ws_hub.settings import CommaSeparated, HubSettings
@@ -35,6 +36,7 @@ from ws_hub.tokens import Claims, TokenVerifier
 
 if TYPE_CHECKING:
     from ws_hub.hub import Hub
+    from ws_hub.subscriber import Subscriber
 
 __all__ = [
     "BadChannel",
@@ -45,6 +47,7 @@ __all__ = [
     "HubConfigurationError",
     "HubError",
     "HubSettings",
+    "Subscriber",
     "SubscriptionTimeout",
     "TokenRejected",
     "TokenVerifier",
@@ -57,13 +60,18 @@ __all__ = [
     "redis_channel",
     "shown_channel",
     "user_channel",
+    "user_of_channel",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    # A publisher (a Celery worker) needs neither Starlette nor redis.asyncio: only Hub does.
+    # A publisher (a Celery worker) needs neither Starlette nor redis.asyncio: only these do.
     if name == "Hub":
         from ws_hub.hub import Hub
 
         return Hub
+    if name == "Subscriber":
+        from ws_hub.subscriber import Subscriber
+
+        return Subscriber
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

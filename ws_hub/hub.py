@@ -132,6 +132,9 @@ class Hub:
             return Ending(protocol.CLOSE_INTERNAL_ERROR, "internal error")
 
     async def _serve(self, websocket: WebSocket) -> Ending:
+        token = websocket.query_params.get("token")
+        if token is not None:
+            await self._tokens.prepare(token)
         admission = self._admit(websocket)
         if self._stopping:
             return Ending(protocol.CLOSE_RESTART, "the server restarts")

@@ -58,6 +58,11 @@ def user_channel(sub: str) -> str:
     return _USER_PREFIX + sub
 
 
+def user_of_channel(channel: str) -> str | None:
+    """The `sub` of the user whose channel it is; None for an anonymous one."""
+    return channel.removeprefix(_USER_PREFIX) if channel.startswith(_USER_PREFIX) else None
+
+
 def shown_channel(channel: str) -> str:
     """The name clients see: an anonymous channel's bare name, else the internal one.
 

@@ -70,6 +70,14 @@ class HubSettings(BaseSettings):
         default=None,
         description="PEM public key that verifies tokens when JWT_ALGORITHM is asymmetric.",
     )
+    jwt_jwks_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://.+$",
+        description="Where the identity provider publishes its keys (JWK Set), instead of a key here.",
+    )
+    jwt_jwks_cache_seconds: float = Field(
+        default=300.0, gt=0, description="After that long the JWK Set is fetched again."
+    )
     jwt_audience: str | None = Field(
         default=None,
         description="The `aud` a token must have; unset: a token that has one is refused.",
@@ -154,6 +162,12 @@ class HubSettings(BaseSettings):
                     " python -c 'import secrets; print(secrets.token_urlsafe(64))'"
                 )
                 raise ValueError(message)
+        if self.jwt_jwks_url is not None and (symmetric or self.jwt_public_key is not None):
+            message = (
+                "JWT_JWKS_URL gives public keys: set JWT_ALGORITHM to that of the identity"
+                " provider, for instance RS256, and no JWT_PUBLIC_KEY"
+            )
+            raise ValueError(message)
         if symmetric and self.jwt_public_key is not None:
             message = (
                 f"JWT_PUBLIC_KEY is set while JWT_ALGORITHM is {self.jwt_algorithm}, which verifies"

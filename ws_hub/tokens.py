@@ -18,6 +18,7 @@ from jwt.exceptions import (
 )
 
 from ws_hub.errors import HubConfigurationError, TokenRejected
+from ws_hub.jwks import JwksKeys
 from ws_hub.settings import HubSettings
 
 # A limit before any parsing; servers cap a whole request line at 8 KiB or so as well.
@@ -55,10 +56,23 @@ class TokenVerifier:
         self._leeway = timedelta(seconds=settings.jwt_leeway_seconds)
         self._symmetric = self._algorithm.startswith("HS")
         self._keys: list[Any] = []
-        if self._symmetric:
+        self._jwks: JwksKeys | None = None
+        if settings.jwt_jwks_url is not None:
+            self._jwks = JwksKeys(
+                settings.jwt_jwks_url, self._algorithm, settings.jwt_jwks_cache_seconds
+            )
+        elif self._symmetric:
             self._keys = [secret.get_secret_value() for secret in settings.secret_key]
         elif settings.jwt_public_key is not None:
             self._keys = [_public_key(self._algorithm, settings.jwt_public_key)]
+
+    async def prepare(self, token: str) -> None:
+        """Fetches the key that `verify` needs, if it comes from a JWK Set and is not here.
+
+        Never raises: what cannot be had, `verify` says.
+        """
+        if self._jwks is not None and _is_plausible(token):
+            await self._jwks.prepare(_kid(token))
 
     def verify(self, token: str, at: datetime | None = None) -> Claims:
         """The claims of `token`, if it is valid.
@@ -107,12 +121,17 @@ class TokenVerifier:
         return jwt.encode(claims, self._keys[0], algorithm=self._algorithm)
 
     def _signed_claims(self, token: str) -> dict[str, Any]:
-        if not self._keys:
+        keys = self._keys
+        if self._jwks is not None:
+            keys = self._jwks.candidates(_kid(token)) if _is_plausible(token) else []
+            if not keys and _is_plausible(token):
+                raise TokenRejected("no_key", "the token was signed by a key that is not known")
+        elif not keys:
             missing = "SECRET_KEY" if self._symmetric else "JWT_PUBLIC_KEY"
             raise TokenRejected("no_key", f"tokens cannot be verified: {missing} is not set here")
-        if len(token) > _LONGEST_TOKEN or not token.isascii():
+        if not _is_plausible(token):
             raise TokenRejected("malformed", "the token is not a JWT")
-        for key in self._keys:
+        for key in keys:
             try:
                 return self._decode(token, key)
             except InvalidSignatureError:
@@ -150,6 +169,19 @@ class TokenVerifier:
             raise TokenRejected(code, f"the token has no {missing.claim}") from None
         except (InvalidTokenError, ValueError, RecursionError):
             raise TokenRejected("malformed", "the token is not a JWT") from None
+
+
+def _is_plausible(token: str) -> bool:
+    return len(token) <= _LONGEST_TOKEN and token.isascii()
+
+
+def _kid(token: str) -> str | None:
+    """RFC 7515 4.1.4, before anything is verified: it chooses among our keys, no more."""
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+    except (InvalidTokenError, ValueError, RecursionError):
+        return None
+    return kid if isinstance(kid, str) else None
 
 
 def _public_key(algorithm: str, pem: str) -> Any:

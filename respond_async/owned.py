@@ -1,0 +1,246 @@
+"""The list of an owner's own requests: the newest, some of them perhaps missing.
+
+In Redis, two keys an owner, named by a keyed hash of the owner's channel:
+
+    respond_async:owned:      sorted set of ids by the microsecond of acceptance
+    respond_async:asked:      hash of what was asked by id, sealed
+
+The app writes without waiting (see `later`); the worker writes again when it begins a request, so
+what the app lost, killed in that moment, is there from then on.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+from redis.client import Pipeline
+
+from respond_async.accepted import key
+from respond_async.connections import AppRedis
+from respond_async.envelope import CapturedRequest
+from respond_async.errors import EnvelopeError
+from respond_async.later import LaterWrites
+from respond_async.sealing import Sealer
+from respond_async.settings import Settings
+
+State = Literal["pending", "running", "completed"]
+STATES: Final[dict[str, State]] = {
+    "pending": "pending",
+    "running": "running",
+    "completed": "completed",
+}
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Read at once while looking for what a filter or cursor lets through.
+_CHUNK: Final = 100
+
+# KEYS: owned, asked. ARGV: microseconds, id, what was asked, seconds, how many are kept.
+_ADD: Final = """
+if redis.call('zadd', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('hset', KEYS[2], ARGV[2], ARGV[3])
+redis.call('expire', KEYS[1], ARGV[4])
+redis.call('expire', KEYS[2], ARGV[4])
+local old = redis.call('zrange', KEYS[1], 0, -1 - ARGV[5])
+for _, id in ipairs(old) do
+  redis.call('zrem', KEYS[1], id)
+  redis.call('hdel', KEYS[2], id)
+end
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """One line of the list."""
+
+    task_id: str
+    accepted_at: datetime
+    method: str
+    #: Path and query as requested.
+    endpoint: str
+    status: State
+
+
+class OwnedWrites:
+    """Adds to lists, from app and worker.
+
+    Args:
+        settings: TTL, and how many are kept; 0: nothing is listed.
+        later: Carries the writes.
+    """
+
+    def __init__(self, settings: Settings, later: LaterWrites) -> None:
+        self._ttl: Final = settings.result_ttl_seconds
+        self._most: Final = settings.list_max_requests
+        self._sealer: Final = Sealer(settings, "listed")
+        self._later: Final = later
+
+    def add(self, request: CapturedRequest) -> None:
+        """Lists the request soon; does nothing if it is listed."""
+        if self._most:
+            self._later.put(lambda pipe: self._add(pipe, request))
+
+    def _add(self, pipe: Pipeline, request: CapturedRequest) -> None:
+        name = self._sealer.names(request.channel)[0]
+        asked = json.dumps([request.method, request.endpoint]).encode()
+        pipe.eval(
+            _ADD,
+            2,
+            _owned(name),
+            _asked(name),
+            str(_microseconds(request.accepted_at)),
+            request.task_id,
+            self._sealer.seal(asked, request.task_id),
+            str(self._ttl),
+            str(self._most),
+        )
+
+
+class OwnedReads:
+    """Reads lists, for asyncio."""
+
+    def __init__(self, settings: Settings, connection: AppRedis) -> None:
+        self._ttl: Final = timedelta(seconds=settings.result_ttl_seconds)
+        self._sealer: Final = Sealer(settings, "listed")
+        self._redis: Final = connection
+
+    async def page(
+        self, channel: str, limit: int, cursor: str | None, status: State | None
+    ) -> tuple[list[Owned], str | None]:
+        """The newest requests of an owner, and the cursor of those behind them.
+
+        Args:
+            channel: The internal name of the owner's channel.
+            limit: How many at most.
+            cursor: Where an earlier page ended.
+            status: Only those.
+
+        Raises:
+            ValueError: The cursor is none.
+            redis.RedisError: Redis did not answer.
+        """
+        names = self._sealer.names(channel)
+        place = _read_cursor(cursor) if cursor else None
+        newest = str(place[0]) if place else "+inf"
+        found: list[Owned] = []
+        oldest = _microseconds(datetime.now(UTC) - self._ttl)
+        for name in names:
+            rows = self._rows(name, newest, oldest)
+            found += await self._wanted(name, rows, place, limit, status)
+        found.sort(key=lambda one: (one.accepted_at, one.task_id), reverse=True)
+        page = found[:limit]
+        return page, _cursor(page[-1]) if len(found) > limit else None
+
+    async def endpoint(self, channel: str, task_id: str) -> str:
+        """Path and query of a request; "" if it is not listed.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+        """
+        for name in self._sealer.names(channel):
+            client: Any = self._redis.client()
+            sealed = await client.hget(_asked(name), task_id)
+            if sealed is not None:
+                return self._opened(sealed, task_id)[1]
+        return ""
+
+    async def forget(self, channel: str, task_id: str) -> None:
+        """Takes a request off the list.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+        """
+        async with self._redis.client().pipeline(transaction=False) as pipe:
+            for name in self._sealer.names(channel):
+                pipe.zrem(_owned(name), task_id)
+                pipe.hdel(_asked(name), task_id)
+            await pipe.execute()
+
+    async def _rows(
+        self, name: str, newest: str, oldest: int
+    ) -> AsyncIterator[list[tuple[int, str]]]:
+        client: Any = self._redis.client()
+        offset = 0
+        while rows := await client.zrevrangebyscore(
+            _owned(name), newest, oldest, start=offset, num=_CHUNK, withscores=True
+        ):
+            offset += len(rows)
+            yield [(int(score), row.decode()) for row, score in rows]
+
+    async def _wanted(
+        self,
+        name: str,
+        rows: AsyncIterator[list[tuple[int, str]]],
+        place: tuple[int, str] | None,
+        limit: int,
+        status: State | None,
+    ) -> list[Owned]:
+        found: list[Owned] = []
+        async for chunk in rows:
+            left = [one for one in chunk if place is None or one < place]
+            described = await self._described(name, left)
+            found += [one for one in described if status in (None, one.status)]
+            # One more than asked for: says whether there is another page.
+            if len(found) > limit:
+                break
+        return found
+
+    async def _described(self, name: str, ids: list[tuple[int, str]]) -> list[Owned]:
+        if not ids:
+            return []
+        async with self._redis.client().pipeline(transaction=False) as pipe:
+            pipe.hmget(_asked(name), [task_id for _, task_id in ids])
+            for _, task_id in ids:
+                pipe.exists(key("notified", task_id))
+                pipe.exists(key("running", task_id))
+            asked, *exist = await pipe.execute()
+        described = []
+        for place, (microseconds, task_id) in enumerate(ids):
+            method, endpoint = self._opened(asked[place], task_id)
+            ended, running = exist[2 * place : 2 * place + 2]
+            state: State = "completed" if ended else "running" if running else "pending"
+            accepted_at = _EPOCH + timedelta(microseconds=microseconds)
+            described.append(Owned(task_id, accepted_at, method, endpoint, state))
+        return described
+
+    def _opened(self, sealed: bytes | None, task_id: str) -> tuple[str, str]:
+        try:
+            text = (sealed or b"").decode("utf-8", "replace")
+            method, endpoint = json.loads(self._sealer.open(text, task_id))
+        except (EnvelopeError, ValueError, TypeError):
+            return "", ""
+        return method, endpoint
+
+
+def _microseconds(moment: datetime) -> int:
+    # A double, which Redis keeps scores in, is exact up to 2^53: until the year 2255.
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _cursor(last: Owned) -> str:
+    text = f"{_microseconds(last.accepted_at)}.{last.task_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[int, str]:
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        text = base64.urlsafe_b64decode(padded).decode("ascii")
+        microseconds, _, task_id = text.partition(".")
+        if not microseconds.isdigit() or len(microseconds) > 17 or not task_id:  # noqa: PLR2004
+            raise ValueError("not a cursor")
+        return int(microseconds), task_id
+    except (binascii.Error, UnicodeError):
+        raise ValueError("not a cursor") from None
+
+
+def _owned(name: str) -> str:
+    return f"respond_async:owned:{name}"
+
+
+def _asked(name: str) -> str:
+    return f"respond_async:asked:{name}"
