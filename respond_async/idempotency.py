@@ -25,6 +25,7 @@ from respond_async.settings import Settings
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
 #: Characters of a key.
 LONGEST_KEY: Final = 255
+_LONGEST_VALUE: Final = 1024
 
 # RFC 8941 3.3.3, a String, perhaps with parameters (3.1.2), of which the draft knows none.
 _STRING: Final = re.compile(
@@ -193,7 +194,7 @@ def read_key(values: Iterable[str]) -> str | None:
     if not given:
         return None
     key = ""
-    if len(given) == 1:
+    if len(given) == 1 and len(given[0]) <= _LONGEST_VALUE:
         text = given[0].strip(" \t")
         string = _STRING.fullmatch(text)
         if string is not None:

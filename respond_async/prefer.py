@@ -4,7 +4,7 @@ A preference is never an error: what cannot be understood is ignored, as section
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,12 +12,12 @@ from respond_async.scope import ASYNC_HEADER, asks_for_async
 
 _NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
-# What stands between two commas; inside of quotes a comma separates nothing.
-_MEMBER: Final = re.compile(rf"(?:{_QUOTED}|[^,\"])+|\"")
 _PREFERENCE: Final = re.compile(
-    rf"[ \t]*(?P<name>{_NAME})(?:[ \t]*=[ \t]*(?P<value>{_NAME}|{_QUOTED})?)?[ \t]*(?:;.*)?",
-    re.ASCII | re.DOTALL,
+    rf"[ \t]*(?P<name>{_NAME})(?:[ \t]*=[ \t]*(?P<value>{_NAME}|{_QUOTED})?)?[ \t]*(?:;|$)",
+    re.ASCII,
 )
+# More than all of RFC 7240's preferences together.
+_LONGEST_TEXT: Final = 4096
 # More than any wait that a setting allows.
 _LONGEST_NUMBER: Final = 9
 _ASYNC_HEADER: Final = ASYNC_HEADER.encode()
@@ -41,8 +41,9 @@ class Preferences:
 def parse_prefer(values: Iterable[str]) -> Preferences:
     """The preferences in the values of a request's `Prefer` headers, in order."""
     found: dict[str, str] = {}
-    for member in _MEMBER.findall(",".join(values)):
-        match = _PREFERENCE.fullmatch(member)
+    text = ",".join(values)
+    for member in _members(text) if len(text) <= _LONGEST_TEXT else ():
+        match = _PREFERENCE.match(member)
         if match is not None:
             # "If any preference is specified more than once, only the first instance counts."
             found.setdefault(match["name"].lower(), _unquoted(match["value"] or ""))
@@ -71,6 +72,22 @@ def wants_async(headers: Iterable[tuple[bytes, bytes]], *, prefer: bool = True) 
     if asked:
         return any(map(asks_for_async, asked))
     return prefer and bool(preferences) and parse_prefer(preferences).respond_async
+
+
+def _members(text: str) -> Iterator[str]:
+    """What stands between commas; inside of quotes a comma separates nothing."""
+    begin, quoted, escaped = 0, False, False
+    for place, character in enumerate(text):
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = quoted
+        elif character == '"':
+            quoted = not quoted
+        elif character == "," and not quoted:
+            yield text[begin:place]
+            begin = place + 1
+    yield text[begin:]
 
 
 def _unquoted(value: str) -> str:
