@@ -28,7 +28,7 @@ from respond_async.owned import OwnedWrites
 from respond_async.paths import RESULT_PATH
 from respond_async.prefer import Preferences, parse_prefer
 from respond_async.problems import Problem, unavailable
-from respond_async.raw_answer import raw_answer
+from respond_async.raw_answer import raw_answer, verbatim
 from respond_async.raw_request import App, RawRequest, Receive, Send
 from respond_async.scope import ASYNC_HEADER, RAW_REQUEST, Scope, replay_info
 from respond_async.sealing import Sealer
@@ -109,7 +109,7 @@ class Capture:
         preferences = parse_prefer(headers.getlist("prefer"))
         direct = await self._direct(request, preferences)
         if direct is not None:
-            return direct
+            return verbatim(raw.scope, direct)
         place = self._admission.backlogs.place(queue)
         applied = preferences.applied(asynchronously=True)
         added = {**place, "Preference-Applied": applied}

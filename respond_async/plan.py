@@ -28,7 +28,7 @@ class Retry(BaseModel):
     #: Statuses of the answer; a timeout's is 504.
     statuses: frozenset[Annotated[int, Field(ge=100, le=599)]] = frozenset({502, 503, 504})
     #: Exceptions that leave the app, and those derived from them; classes, or "module.Class".
-    exceptions: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    exceptions: Annotated[tuple[str | type[BaseException], ...], BeforeValidator(_names)] = ()
     #: Attempts after the first.
     times: int = Field(default=3, gt=0)
     #: Before the second attempt.

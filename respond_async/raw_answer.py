@@ -1,7 +1,7 @@
 """An answer as the endpoint gave it: status, headers in order, body byte for byte."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
@@ -9,6 +9,11 @@ from fastapi.responses import StreamingResponse
 from respond_async.answer import Answer
 from respond_async.hop_by_hop import end_to_end
 from respond_async.large_rendering import Pieces
+from respond_async.scope import VERBATIM, Scope
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 def raw_answer(answer: Answer, pieces: Pieces, added: Mapping[str, str] | None = None) -> Response:
@@ -38,6 +43,42 @@ def raw_answer(answer: Answer, pieces: Pieces, added: Mapping[str, str] | None =
         for name, value in (added or {}).items()
     ]
     return response
+
+
+class Verbatim:
+    """Sends a verbatim answer in place of what the app's middlewares make of a stand-in.
+
+    They had their turn when the answer was made: a second one would add their headers twice.
+
+    Args:
+        scope: The connection's.
+        receive: The server's.
+        send: The server's.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._answer: Response | None = None
+
+    def stand_in(self, answer: Response) -> Response:
+        """What the app is to answer, so that `answer` is sent."""
+        self._answer = answer
+        return Response()
+
+    async def send(self, message: Message) -> None:
+        """Takes what the app sends."""
+        if self._answer is None:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            await self._answer(self._scope, self._receive, self._send)
+
+
+def verbatim(scope: Scope, answer: Response) -> Response:
+    """The response to give to the app for an answer that is to be sent as it is."""
+    through = scope.get(VERBATIM)
+    return through.stand_in(answer) if isinstance(through, Verbatim) else answer
 
 
 #: Says of a 202 that it is not the endpoint's own.

@@ -12,9 +12,11 @@ from typing import Any
 from respond_async.identity import Identities
 from respond_async.prefer import wants_async
 from respond_async.problems import Problem
+from respond_async.raw_answer import Verbatim
 from respond_async.scope import (
     IDENTITIES,
     RAW_REQUEST,
+    VERBATIM,
     Scope,
     replay_info,
 )
@@ -129,7 +131,12 @@ class RawRequestMiddleware:
             await self._app(scope, receive, send)
             return
         scope[IDENTITIES] = self._identities
-        if scope["type"] == "http" and is_captured(scope):
+        http = scope["type"] == "http"
+        captured = http and is_captured(scope)
+        if captured or (http and scope["path"].rstrip("/").endswith("/raw")):
+            through = scope[VERBATIM] = Verbatim(scope, receive, send)
+            send = through.send
+        if captured:
             raw = RawRequest(scope, receive, self._limit, self._timeout)
             scope[RAW_REQUEST] = raw
             receive = raw.receive

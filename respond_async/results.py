@@ -26,7 +26,7 @@ from respond_async.ownership import Ownership
 from respond_async.paths import LIST_PATH, RAW_PATH, RESULT_PATH
 from respond_async.prefer import parse_prefer
 from respond_async.problems import Problem
-from respond_async.raw_answer import PENDING, raw_answer
+from respond_async.raw_answer import PENDING, raw_answer, verbatim
 from respond_async.rendering import MEDIA_TYPE, render
 from respond_async.settings import Settings
 from respond_async.stored import StoredAnswers
@@ -117,7 +117,8 @@ class Results:
         answer = await self._answer(request, task_id, channel, wait)
         if answer is None:
             return self._pending(task_id)
-        return raw_answer(answer, self._stored.pieces(task_id, answer))
+        given = raw_answer(answer, self._stored.pieces(task_id, answer))
+        return verbatim(request.scope, given)
 
     async def delete(self, request: Request, task_id: str, channel: str | None = None) -> Response:
         """Cancels a request that has not ended: 200, and its result says so; forgets one that has.

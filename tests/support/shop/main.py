@@ -30,12 +30,18 @@ from starlette.types import Message, Receive, Scope, Send
 from respond_async import (
     AsyncRequests,
     Identity,
+    Retry,
     Settings,
+    async_options,
     current_identity,
     optional_identity,
     replay_info,
     require_async,
 )
+
+
+class FlakyError(ConnectionError):
+    pass
 
 
 class Order(BaseModel):
@@ -186,6 +192,33 @@ def create_app(settings: Settings | None = None, celery: Celery | str | None = N
             raise
         mark(f"end-{name}")
         return name
+
+    @app.get(
+        "/flaky",
+        dependencies=[
+            Depends(async_options(retries=Retry(exceptions=(FlakyError,), backoff_seconds=0.2)))
+        ],
+    )
+    async def flaky(times: int, name: str, how: str = "503") -> Response:
+        mark(f"flaky-{name}")
+        if Path(os.environ["SHOP_MARKS"]).read_text().count(f"flaky-{name} ") > times:
+            return PlainTextResponse("in the end")
+        if how == "raise":
+            raise FlakyError("not yet")
+        return PlainTextResponse("not yet", int(how))
+
+    @app.get("/in-time", dependencies=[Depends(async_options(timeout=0.3))])
+    async def in_time(seconds: float, name: str) -> str:
+        return await sleep(seconds, name)
+
+    @app.put(
+        "/items/{item_id}",
+        dependencies=[
+            Depends(async_options(queue="items", priority=3, partition_key="path:item_id"))
+        ],
+    )
+    async def item(item_id: str) -> str:
+        return item_id
 
     @app.get("/block")
     def block(seconds: float) -> str:

@@ -134,7 +134,7 @@ def test_chosen_failures_are_tried_again_later_each_time_and_not_for_ever() -> N
 
 
 def test_exceptions_are_chosen_by_class_with_what_is_derived_from_it() -> None:
-    retry = Retry(exceptions=(ConnectionError,), statuses=frozenset())  # type: ignore[arg-type]
+    retry = Retry(exceptions=(ConnectionError,), statuses=frozenset())
     assert retry.delay(500, raised_names(OwnError()), 0) is not None
     assert retry.delay(500, raised_names(ValueError()), 0) is None
     named = Retry(exceptions=(f"{__name__}.OwnError",))
@@ -143,7 +143,7 @@ def test_exceptions_are_chosen_by_class_with_what_is_derived_from_it() -> None:
 
 
 def test_a_plan_survives_the_way() -> None:
-    plan = Plan(queue="q", retry=Retry(exceptions=(OSError,)), partition_key="k")  # type: ignore[arg-type]
+    plan = Plan(queue="q", retry=Retry(exceptions=(OSError,)), partition_key="k")
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
     with pytest.raises(ValidationError):
         Retry(statuses=frozenset({99}))
