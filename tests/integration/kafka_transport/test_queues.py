@@ -211,7 +211,7 @@ def test_a_message_too_large_is_refused_with_the_reason(connect: Connect) -> Non
 def test_with_no_broker_a_connection_fails_in_bounded_time() -> None:
     connection = Connection(f"kafka://127.0.0.1:{free_port()}", connect_timeout=1)
     started = time.monotonic()
-    with pytest.raises(OperationalError, match="Kafka did not answer"):
+    with pytest.raises(OperationalError, match="no Kafka answered at"):
         connection.ensure_connection(max_retries=1, interval_start=0)
     assert time.monotonic() - started < 5
 
