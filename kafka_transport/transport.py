@@ -27,8 +27,9 @@ from kafka_transport.transient import TransientQueues
 
 __all__ = ["TLSTransport", "Transport"]
 
-#: Messages delivered before the event loop may look at other things.
-TURN: Final = 100
+#: Seconds after which no more messages are delivered before the event loop has looked at other
+#: things: its timers, and the acks that Celery leaves to it. The solo pool runs tasks in here.
+TURN_SECONDS: Final = 0.005
 
 
 class Transport(base.Transport):
@@ -278,12 +279,13 @@ class Transport(base.Transport):
         loop.remove_reader(connection.inbox.fileno())
 
     def on_readable(self, connection: "Transport", loop: Any) -> None:  # noqa: ARG002
-        """Delivers what is there, some at a time so that the loop's timers are heard."""
+        """Delivers what is there, for a moment at a time so that the loop is heard too."""
         self.inbox.hush()
-        for _ in range(TURN):
-            if not self.dispatch.deliver_one():
+        end = time.monotonic() + TURN_SECONDS
+        while self.dispatch.deliver_one():
+            if time.monotonic() > end:
+                self.inbox.ring()
                 return
-        self.inbox.ring()
 
     def qos_semantics_matches_spec(self, connection: "Transport") -> bool:  # noqa: ARG002
         """No: as with RabbitMQ, a prefetch count is each consumer's unless it is global."""

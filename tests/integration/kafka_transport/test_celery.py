@@ -130,6 +130,22 @@ def test_a_killed_workers_tasks_run_on_another(project: Path, app: Celery) -> No
             assert time.monotonic() - killed < 15
 
 
+def test_in_the_solo_pool_a_task_that_is_done_does_not_wait_for_the_next_to_be_acked(
+    project: Path, app: Celery
+) -> None:
+    results = [add(app, i, 0, seconds=0.5) for i in range(8)]
+    with Worker(project, "project", "-P", "solo", "-c", "8"), app.connection() as connection:
+        queue = app.amqp.queues["tasks"].bind(connection.channel())
+        left = wait_until(
+            lambda: (n := queue.queue_declare(passive=True).message_count) < 8 and n,
+            within=20,
+            what="the first ack",
+        )
+        assert left
+        assert sum(r.ready() for r in results) < 8
+        assert [r.get(timeout=20) for r in results] == list(range(8))
+
+
 def test_the_project_of_the_readme_is_ten_lines_and_runs(
     kafka: str, redis_url: str, tmp_path: Path
 ) -> None:
