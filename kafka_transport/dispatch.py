@@ -208,8 +208,6 @@ class Dispatch:
             raise QueueNotFound(f"there is no queue {queue!r}: declare it before consuming")
         if member is not None:
             self._leaving.append(member)
-        for topic in self._durable.with_messages(queue):
-            self._cluster.retention.watch(topic, self._durable.group_of(queue))
         member = self._members[queue] = GroupConsumer(
             queue,
             self._durable.topics_of(queue),
@@ -221,6 +219,9 @@ class Dispatch:
             self.on_failure,
             stays=seconds,
         )
+        # Now that its topic of delays is there too.
+        for topic in self._durable.with_messages(queue):
+            self._cluster.retention.watch(topic, self._durable.group_of(queue))
         return member
 
     def _leave(self, queue: str) -> None:
