@@ -12,8 +12,11 @@ from typing import Final
 
 from kombu import transport
 
+from kafka_transport.confirmations import Confirmations, batch, collect, confirmed
 from kafka_transport.errors import (
+    BatchFailed,
     BrokerUnavailable,
+    Failure,
     InvalidName,
     InvalidOption,
     KafkaTransportError,
@@ -23,12 +26,16 @@ from kafka_transport.errors import (
     PublishFailed,
     QueueNotFound,
     TopicNotMade,
+    Unroutable,
 )
 
 __all__ = [
     "SCHEME",
     "TLS_SCHEME",
+    "BatchFailed",
     "BrokerUnavailable",
+    "Confirmations",
+    "Failure",
     "InvalidName",
     "InvalidOption",
     "KafkaTransportError",
@@ -38,6 +45,10 @@ __all__ = [
     "PublishFailed",
     "QueueNotFound",
     "TopicNotMade",
+    "Unroutable",
+    "batch",
+    "collect",
+    "confirmed",
     "register",
 ]
 

@@ -12,10 +12,11 @@ from kombu.transport.base import to_rabbitmq_queue_arguments  # type: ignore[att
 
 from kafka_transport.arguments import QueueArguments
 from kafka_transport.bindings import Binding
+from kafka_transport.confirmations import Confirmation, collecting
 from kafka_transport.delays import due_time
 from kafka_transport.delivery import Delivery
-from kafka_transport.errors import QueueNotFound
-from kafka_transport.publisher import Destination, Outgoing, log_failure
+from kafka_transport.errors import QueueNotFound, Unroutable
+from kafka_transport.publisher import Destination, Outgoing
 from kafka_transport.subscription import Prefetch, Subscription
 from kafka_transport.topics import EXCHANGE
 from kafka_transport.wire import PreparedMessage, encode
@@ -44,11 +45,16 @@ class Channel(base.StdChannel):
         self._subscriptions: Final[dict[str, Subscription]] = {}
         #: By tag, with the consumer that has it; what `basic_get` fetched has none.
         self._unacked: Final[dict[int, tuple[Delivery, Subscription | None]]] = {}
+        #: Kept as amqp's channel does: kombu's producers add their `on_return` here.
+        self.events: Final[dict[str, set[Callable[..., Any]]]] = {"basic_return": set()}
 
     @property
     def _transport(self) -> "Transport":
         if self.connection is None:
             raise ChannelError("this channel is closed: open another")
+        if self.connection.inherited:
+            # Of a parent's connection a fork keeps nothing but the settings.
+            self.connection.establish_connection()
         return self.connection
 
     # Exchanges, queues, bindings.
@@ -146,18 +152,18 @@ class Channel(base.StdChannel):
         priority: int | None = None,
         content_type: str | None = None,
         content_encoding: str | None = None,
-        headers: Mapping[str, Any] | None = None,
-        properties: Mapping[str, Any] | None = None,
+        headers: dict[str, Any] | None = None,
+        properties: dict[str, Any] | None = None,
     ) -> PreparedMessage:
         """What `basic_publish` takes."""
-        props = dict(properties or {})
-        props.setdefault("priority", priority or 0)
+        properties = {} if properties is None else properties
+        properties.setdefault("priority", priority or 0)
         return {
             "body": body,
             "content_type": content_type,
             "content_encoding": content_encoding,
-            "headers": dict(headers or {}),
-            "properties": props,
+            "headers": {} if headers is None else headers,
+            "properties": properties,
         }
 
     def basic_publish(
@@ -165,36 +171,58 @@ class Channel(base.StdChannel):
         message: PreparedMessage,
         exchange: str = "",
         routing_key: str = "",
+        mandatory: bool = False,  # noqa: FBT001, FBT002
         confirm_timeout: float | None = None,
         **_: Any,
     ) -> None:
         """Sends a message to where the exchange and the routing key lead.
 
-        For a durable queue it returns once the broker acknowledged (`confirm_publish`). What is
-        for those who listen now (remote control, events, replies) is sent without waiting.
+        For a durable queue it returns once the broker acknowledged (`confirm_publish`), unless the
+        caller collects confirmations. What is for those who listen now (remote control, events,
+        replies) is sent without waiting.
 
         Raises:
             KafkaTransportError: The message was not stored, with the broker's reason.
+            Unroutable: It is `mandatory`, no queue gets it, and there is no `on_return`.
         """
         transport = self._transport
-        publisher = transport.cluster.publisher
-        value, key, headers = encode(message, exchange or "", routing_key or "")
+        exchange, routing_key = exchange or "", routing_key or ""
+        if mandatory and not transport.routes.heard(exchange, routing_key):
+            self._return(message, exchange, routing_key)
+            return
+        publisher, topics = transport.cluster.publisher, transport.cluster.topics
+        value, key, headers = encode(message, exchange, routing_key)
         due = due_time(message["headers"]) if transport.options.durable_delays else None
         priority = int(message["properties"].get("priority") or 0)
-        confirmations = []
-        for topic, durable in transport.route(exchange or "", routing_key or ""):
+        collected = collecting()
+        confirmations: list[Confirmation] = []
+        for topic, durable in transport.routes.of(exchange, routing_key):
             to = (
                 transport.durable.destination(topic, due, priority)
                 if durable
-                else Destination(topic, transport.cluster.topics.ensure(topic, EXCHANGE))
+                else Destination(topic, topics.ensure(topic, EXCHANGE))
             )
-            confirmation = publisher.send(Outgoing(to, value, headers, key))
-            if durable and transport.options.confirm_publish:
+            record = Outgoing(to, value, headers, key)
+            if collected is not None:
+                collected.publish(publisher, record, _id_of(message))
+            elif durable and transport.options.confirm_publish:
+                confirmation = Confirmation()
+                publisher.send(record, confirmation.report)
                 confirmations.append(confirmation)
             else:
-                confirmation.add_done_callback(log_failure)
+                publisher.post(record)
         for confirmation in confirmations:
             publisher.wait(confirmation, confirm_timeout)
+
+    def _return(self, message: PreparedMessage, exchange: str, routing_key: str) -> None:
+        """AMQP's basic.return, to the `on_return` of kombu's producers."""
+        error = Unroutable(
+            f"no queue is bound to exchange {exchange!r} for routing key {routing_key!r}"
+        )
+        if not self.events["basic_return"]:
+            raise error
+        for on_return in self.events["basic_return"]:
+            on_return(error, exchange, routing_key, message)
 
     # Consuming.
 
@@ -329,3 +357,8 @@ class Channel(base.StdChannel):
             self._dispatch.give_back([delivery for delivery, _ in list(self._unacked.values())])
             self.connection.close_channel(self)
             self.connection = None
+
+
+def _id_of(message: PreparedMessage) -> str:
+    found = message["headers"].get("id") or message["properties"].get("correlation_id")
+    return str(found or "")

@@ -1,13 +1,13 @@
-"""What all connections of one process to one cluster share: its producer and its topics."""
+"""What all connections of one process to one cluster share: its producer, topics and bindings."""
 
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_transport.bindings import Bindings
 from kafka_transport.config import Options
 from kafka_transport.native import Lock
 from kafka_transport.publisher import Publisher
 from kafka_transport.retention import Retention
+from kafka_transport.shared_bindings import SharedBindings
 from kafka_transport.topics import Topics
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ class Cluster:
     def __init__(self, properties: dict[str, Any], options: Options) -> None:
         self.properties: Final = properties
         self.topics: Final = Topics(properties, options)
-        self.publisher: Final = Publisher(properties, options)
-        self.bindings: Final = Bindings()
+        self.publisher: Final = Publisher(
+            properties, options, self.topics.size_limit, self.topics.forget
+        )
+        self.bindings: Final = SharedBindings(properties, options, self.topics, self.publisher)
         self.retention: Final = Retention(self.topics, options.keep_done)
         #: What queues were declared with, by topic.
         self.arguments: Final[dict[str, QueueArguments]] = {}

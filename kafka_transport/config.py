@@ -58,6 +58,14 @@ class Options:
     confirm_publish: bool = True
     #: Seconds until a message that no broker acknowledged is given up.
     publish_timeout: float = 30.0
+    #: Bytes that one message may have. Topics made by this transport take as much.
+    max_message_bytes: int = 1_000_000
+    #: Bytes of messages that wait to be sent; beyond it publishing waits, then fails.
+    max_unsent_bytes: int = 64 * 1024 * 1024
+    #: What batches of messages are compressed with: "none", "gzip", "snappy", "lz4" or "zstd".
+    compression: str = "none"
+    #: The topic that keeps what durable queues are bound to; "" keeps it in each process alone.
+    bindings_topic: str = "kombu.bindings"
     #: Messages of one lane of a queue that wait in a worker; beyond it partitions are paused.
     max_buffered: int = 1000
     #: Offsets that one partition may run ahead of its oldest unacknowledged message.
@@ -99,15 +107,17 @@ class Options:
                     f"broker_transport_options has {name!r}: do you mean {near[0]!r}?"
                 )
         options = cls(**{k: v for k, v in transport_options.items() if k in ours})
-        if options.auto_offset_reset not in ("earliest", "latest"):
-            raise InvalidOption(
-                f"auto_offset_reset is {options.auto_offset_reset!r}: use 'earliest' or 'latest'"
-            )
-        if options.group_protocol not in ("classic", "consumer"):
-            raise InvalidOption(
-                f"group_protocol is {options.group_protocol!r}: use 'classic' or 'consumer'"
-            )
-        for name in ("num_partitions", "publish_timeout", "max_buffered", "max_ahead"):
+        for name, allowed in (
+            ("auto_offset_reset", ("earliest", "latest")),
+            ("group_protocol", ("classic", "consumer")),
+            ("compression", ("none", "gzip", "snappy", "lz4", "zstd")),
+        ):
+            if getattr(options, name) not in allowed:
+                raise InvalidOption(f"{name} is {getattr(options, name)!r}: use one of {allowed}")
+        for name in (
+            "num_partitions", "publish_timeout", "max_buffered", "max_ahead",
+            "max_message_bytes", "max_unsent_bytes",
+        ):  # fmt: skip
             if getattr(options, name) <= 0:
                 raise InvalidOption(f"{name} is {getattr(options, name)}: it must be above 0")
         if options.max_ahead > MAX_AHEAD_LIMIT:

@@ -173,5 +173,4 @@ class DurableQueues:
             envelope.routing_key,
         )
         to = Destination(topic, self._cluster.topics.ensure(topic, shape))
-        publisher = self._cluster.publisher
-        publisher.wait(publisher.send(Outgoing(to, value, [*headers, *more_headers], key)))
+        self._cluster.publisher.store([Outgoing(to, value, [*headers, *more_headers], key)])

@@ -2,6 +2,7 @@
 
 kombu.exceptions.OperationalError
 └── KafkaTransportError
+    ├── BatchFailed
     ├── BrokerUnavailable      a connection error: Celery tries again
     ├── LoginRefused           as RabbitMQ's AccessRefused: a worker ends with it
     ├── NotAuthorized          the same
@@ -9,20 +10,23 @@ kombu.exceptions.OperationalError
     ├── PublishFailed          may be sent again
     └── MessageRefused
 amqp.ChannelError
-└── QueueNotFound
+├── QueueNotFound
+└── Unroutable
 ValueError
 ├── InvalidName
 └── InvalidOption
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from amqp.exceptions import ChannelError
 from confluent_kafka import KafkaError
 from kombu.exceptions import OperationalError
 
 __all__ = [
+    "BatchFailed",
     "BrokerUnavailable",
+    "Failure",
     "InvalidName",
     "InvalidOption",
     "KafkaTransportError",
@@ -32,9 +36,11 @@ __all__ = [
     "PublishFailed",
     "QueueNotFound",
     "TopicNotMade",
+    "Unroutable",
     "no_answer",
     "not_authorized",
     "publish_error",
+    "too_large",
     "topic_error",
     "unavailable",
 ]
@@ -68,10 +74,38 @@ class MessageRefused(KafkaTransportError):
     """The broker will never take this message: it is too large."""
 
 
+class Failure(NamedTuple):
+    """One message of a batch that the broker does not have."""
+
+    #: Celery's task id, or else the message's correlation id; empty if it has none.
+    message_id: str
+    topic: str
+    error: KafkaTransportError
+
+
+class BatchFailed(KafkaTransportError):
+    """The broker does not have all messages of a batch. `failures` names those that it lacks."""
+
+    #: How many failures the text shows.
+    SHOWN: Final = 3
+
+    def __init__(self, failures: list[Failure], published: int) -> None:
+        self.failures: Final = failures
+        shown = "; ".join(f"{f.message_id}: {f.error}" for f in failures[: self.SHOWN])
+        more = f"; and {len(failures) - self.SHOWN} more" if len(failures) > self.SHOWN else ""
+        super().__init__(f"{len(failures)} of {published} messages failed: {shown}{more}")
+
+
 class QueueNotFound(ChannelError):
     """There is no topic of that name. Declare the queue, or create the topic."""
 
     code = 404
+
+
+class Unroutable(ChannelError):
+    """No queue gets a message that was published as mandatory. Declare and bind one first."""
+
+    code = 312
 
 
 class InvalidName(ValueError):
@@ -124,13 +158,39 @@ def not_authorized(
     return NotAuthorized(f"this Kafka user needs the ACL {needed}: {error.str()}")
 
 
+#: What the broker's or the client's own reason leaves open.
+_ADVICE: Final = {
+    KafkaError._MSG_TIMED_OUT: (  # noqa: SLF001  # it has no public name
+        "; no broker took it within publish_timeout: check that the brokers are up and reachable"
+    ),
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "; this client needs WRITE on the topic",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "; this client needs IDEMPOTENT_WRITE on the cluster",
+    KafkaError.NOT_ENOUGH_REPLICAS: "; too few replicas are in sync: see min.insync.replicas",
+}
+
+
 def publish_error(error: KafkaError, topic: str) -> KafkaTransportError:
     """What a failed delivery to `topic` means for the caller, with the broker's own reason."""
     denied = not_authorized(error, "WRITE", topic=topic)
     if denied is not None:
         return denied
     kind = MessageRefused if error.code() in _FINAL else PublishFailed
-    return kind(f"Kafka did not store the message in topic {topic!r}: {error.str()}")
+    advice = _ADVICE.get(error.code(), "")
+    return kind(f"Kafka did not store the message in topic {topic!r}: {error.str()}{advice}")
+
+
+def too_large(
+    topic: str, size: int, *, client_limit: int | None = None, topic_limit: int | None = None
+) -> MessageRefused:
+    """A message over a limit: the client's own, else the topic's, which may not be known."""
+    message = f"Kafka did not store the message in topic {topic!r}: it has {size:,} bytes and"
+    if client_limit is not None:
+        return MessageRefused(
+            f"{message} this client sends {client_limit:,} at most: raise max_message_bytes in "
+            "broker_transport_options (and max.message.bytes of a topic that exists already)"
+        )
+    limit = "fewer" if topic_limit is None else f"{topic_limit:,} at most"
+    return MessageRefused(f"{message} the topic takes {limit}: raise the topic's max.message.bytes")
 
 
 def topic_error(

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from kafka_transport.errors import KafkaTransportError
+from confluent_kafka import KafkaError
+from confluent_kafka import Message as Record
+
+from kafka_transport.errors import KafkaTransportError, publish_error
 from kafka_transport.partitions import Place
 from kafka_transport.publisher import Outgoing, Publisher
 
@@ -57,19 +60,16 @@ class Forwarder:
         return steps
 
     def _send(self, step: _Step) -> None:
-        try:
-            confirmation = self._publisher.send(step.make())
-        except KafkaTransportError as error:
-            logger.warning("%s; it is sent again", error)
-            self._failed.put(step)
-            return
-
-        def done(_: object) -> None:
-            error = confirmation.exception()
+        def done(error: KafkaError | None, record: Record) -> None:
             if error is None:
                 self._settle(step.place, step.offset)
             else:
-                logger.warning("%s; it is sent again", error)
+                reason = publish_error(error, str(record.topic()))
+                logger.warning("%s; it is sent again", reason)
                 self._failed.put(step)
 
-        confirmation.add_done_callback(done)
+        try:
+            self._publisher.send(step.make(), done)
+        except KafkaTransportError as error:
+            logger.warning("%s; it is sent again", error)
+            self._failed.put(step)

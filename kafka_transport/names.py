@@ -33,7 +33,7 @@ _TO_ESCAPE: Final = re.compile(
 
 #: How the topics end that stand beside a queue's. Kafka refuses a topic that differs from another
 #: only by ``.`` for ``_``, since both are the same in names of metrics.
-_RESERVED: Final = re.compile(r"[._](?:delay|dlq|exchange|p[0-9])$")
+_RESERVED: Final = re.compile(r"[._](?:bindings|delay|dlq|exchange|p[0-9])$")
 
 _CUT: Final = re.compile(r"_h[0-9a-f]{32}$")
 

@@ -6,6 +6,7 @@ greenlets are real ones, held for moments and never over a switch. Requests that
 made in gevent's pool of threads, so that other greenlets go on.
 """
 
+import contextlib
 import importlib
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Lock", "Thread", "off_hub", "outcome"]
+__all__ = ["Lock", "Signal", "Thread", "acquire", "off_hub", "outcome"]
 
 T = TypeVar("T")
 
@@ -40,6 +41,49 @@ def Lock() -> threading.Lock:  # noqa: N802  # stands for threading's
     """A lock for real threads; a greenlet that waits for it stops its whole thread."""
     lock: threading.Lock = _original("_thread", "allocate_lock")()
     return lock
+
+
+def acquire(lock: threading.Lock, timeout: float) -> bool:
+    """As the lock's own method; other greenlets go on."""
+    if not _patched():
+        return lock.acquire(timeout=max(0.0, timeout))
+    deadline = time.monotonic() + timeout
+    while not lock.acquire(blocking=False):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
+class Signal:
+    """An event for which one real thread waits, and that any thread or greenlet sets."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._lock: Final = Lock()
+        self._lock.acquire()
+
+    def is_set(self) -> bool:
+        """Whether it was set and not cleared."""
+        return self._set
+
+    def set(self) -> None:
+        """Wakes the thread that waits."""
+        self._set = True
+        # Unlocked already: set twice.
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
+
+    def clear(self) -> None:
+        """The next wait is one."""
+        self._set = False
+        self._lock.acquire(blocking=False)
+
+    def wait(self, timeout: float) -> bool:
+        """Whether it is set, within `timeout` seconds."""
+        if not self._set:
+            self._lock.acquire(timeout=timeout)
+        return self._set
 
 
 class Thread:

@@ -5,6 +5,7 @@ One `Topics` a process and cluster; what it has seen to exist it does not ask fo
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -17,6 +18,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
+    ConfigEntry,
     ConfigResource,
     OffsetSpec,
     ResourceType,
@@ -77,6 +79,10 @@ _NO_ANSWER: Final = frozenset(
     {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT}  # noqa: SLF001
 )
 
+#: `message.max.bytes` of a broker that nobody configured, less what a batch adds to its records.
+BATCH_BYTES: Final = 1024
+BROKERS_LIMIT: Final = 1_048_588 - BATCH_BYTES
+
 
 def dead_letter_topic(topic: str) -> str:
     """Where a queue's messages go that nobody could handle."""
@@ -110,8 +116,8 @@ class Topics:
             BrokerUnavailable: No broker answered.
             KafkaTransportError: The broker refused to make the topic.
         """
-        with self._lock:
-            known = self._partitions.get(topic)
+        # Without the lock: this is asked for every message, and a dictionary reads whole.
+        known = self._partitions.get(topic)
         return self.ensure_all([topic], shape)[topic] if known is None else known
 
     def ensure_all(self, topics: Sequence[str], shape: "Shape | None" = None) -> dict[str, int]:
@@ -150,6 +156,19 @@ class Topics:
         """Looks anew next time: the topic was deleted, or turned out to be gone."""
         with self._lock:
             self._partitions.pop(topic, None)
+
+    def size_limit(self, topic: str) -> "Future[int | None]":
+        """The most bytes that a record of the topic may have; None if the cluster does not say."""
+        limit: Future[int | None] = Future()
+
+        def answer(config: "Future[dict[str, ConfigEntry]]") -> None:
+            entry = None if config.exception() else config.result().get("max.message.bytes")
+            limit.set_result(int(entry.value) if entry is not None and entry.value else None)
+
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        asked = self._admin.client.describe_configs([resource], request_timeout=REQUEST_SECONDS)
+        asked[resource].add_done_callback(answer)
+        return limit
 
     def end_offsets(self, topic: str) -> list[TopicPartition]:
         """Where the next record of each partition will stand."""
@@ -284,7 +303,7 @@ class Topics:
             return self._make_by_asking(topics)
         partitions, replicas = shape.partitions, self._options.replication_factor
         partitions = partitions or self._options.num_partitions
-        config = {**KEPT, **self._options.topic_config, **shape.config}
+        config = {**KEPT, **self._size(), **self._options.topic_config, **shape.config}
         futures = self._admin.client.create_topics(
             [
                 NewTopic(
@@ -310,6 +329,12 @@ class Topics:
                         brokers=len(self._admin.list().brokers),
                     ) from error
         return self._wait_for(topics)
+
+    def _size(self) -> dict[str, str]:
+        limit = self._options.max_message_bytes
+        if limit <= BROKERS_LIMIT:
+            return {}
+        return {"max.message.bytes": str(limit + BATCH_BYTES)}
 
     def _make_by_asking(self, topics: Sequence[str]) -> dict[str, int]:
         # librdkafka's mock cluster has no controller and so no CreateTopics: a topic is made by

@@ -2,14 +2,18 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from kafka_transport.arguments import QueueArguments
-from kafka_transport.bindings import Binding, Bindings, matches
+from kafka_transport.bindings import Binding, matches
 from kafka_transport.native import Lock
 from kafka_transport.wire import Envelope
 
 __all__ = ["TransientQueues"]
+
+
+class _Kinds(Protocol):
+    def kind(self, exchange: str) -> str: ...
 
 
 @dataclass(slots=True)
@@ -25,14 +29,17 @@ class _TransientQueue:
 class TransientQueues:
     """Read by the tail's thread, written by the connection's."""
 
-    def __init__(self, exchanges: Bindings) -> None:
+    def __init__(self, exchanges: "_Kinds") -> None:
         self._exchanges: Final = exchanges
         self._lock: Final = Lock()
         self._queues: Final[dict[str, _TransientQueue]] = {}
+        #: Another number each time a queue comes or goes.
+        self.version = 0
 
     def declare(self, queue: str, arguments: QueueArguments, *, auto_delete: bool) -> None:
         """Adds a queue; one that is there is as good as new."""
         with self._lock:
+            self.version += 1
             found = self._queues.setdefault(queue, _TransientQueue(auto_delete, arguments))
             found.used_at = time.monotonic()
 
@@ -64,6 +71,7 @@ class TransientQueues:
     def delete(self, queue: str) -> None:
         """Drops a queue with its bindings."""
         with self._lock:
+            self.version += 1
             self._queues.pop(queue, None)
 
     def bind(self, binding: Binding) -> None:
@@ -93,16 +101,19 @@ class TransientQueues:
 
     def matching(self, envelope: Envelope) -> list[str]:
         """The queues that get this message."""
-        exchange, key = envelope.exchange, envelope.routing_key
+        return self.bound(envelope.exchange, envelope.routing_key)
+
+    def bound(self, exchange: str, routing_key: str) -> list[str]:
+        """The queues that get what is published to `exchange` under `routing_key`."""
         if not exchange:
-            return [key] if key in self else []
+            return [routing_key] if routing_key in self else []
         kind = self._exchanges.kind(exchange)
         with self._lock:
             return [
                 name
                 for name, queue in self._queues.items()
                 if any(
-                    b.exchange == exchange and matches(kind, b.routing_key, key)
+                    b.exchange == exchange and matches(kind, b.routing_key, routing_key)
                     for b in queue.bindings
                 )
             ]

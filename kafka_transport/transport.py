@@ -19,6 +19,7 @@ from kafka_transport.dispatch import Dispatch
 from kafka_transport.durable import DurableQueues
 from kafka_transport.errors import BrokerUnavailable, PublishFailed
 from kafka_transport.names import exchange_topic
+from kafka_transport.routing import Routes
 from kafka_transport.security import security_properties
 from kafka_transport.subscription import Subscription
 from kafka_transport.tail import Tail
@@ -87,6 +88,7 @@ class Transport(base.Transport):
         self.cluster.topics.check(client.connect_timeout or 5.0)
         self.durable = DurableQueues(self.cluster, self.options)
         self._transient = TransientQueues(self.cluster.bindings)
+        self.routes = Routes(self.cluster, self.durable, self._transient, self.options.topic_prefix)
         self.dispatch = Dispatch(
             self._properties, self.options, self.cluster, self.durable, self._transient
         )
@@ -98,7 +100,12 @@ class Transport(base.Transport):
 
     def verify_connection(self, connection: "Transport") -> bool:
         """Whether it is open; one that a fork inherited is not."""
-        return connection.connected and connection._pid == os.getpid()  # noqa: SLF001
+        return connection.connected and not connection.inherited
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it was opened by the process that this one was forked from."""
+        return self.connected and self._pid != os.getpid()
 
     def close_connection(self, connection: "Transport") -> None:
         """Leaves the consumer group and ends the threads."""
@@ -191,23 +198,6 @@ class Transport(base.Transport):
         if not (if_empty and waiting):
             self.durable.delete(queue)
         return waiting
-
-    def route(self, exchange: str, routing_key: str) -> list[tuple[str, bool]]:
-        """The topics that a message goes to, each with whether it is a durable queue's.
-
-        Transient queues are known to the processes that have them, so an exchange's own topic gets
-        the message too, unless it was for durable queues alone: a direct exchange that led to one.
-        """
-        prefix = self.options.topic_prefix
-        if not exchange:
-            if routing_key not in self._transient and self.durable.exists(routing_key):
-                return [(self.durable.topic_of(routing_key), True)]
-            return [(exchange_topic("", prefix), False)]
-        bindings, topic_of = self.cluster.bindings, self.durable.topic_of
-        routes = [(topic_of(queue), True) for queue in bindings.queues(exchange, routing_key)]
-        if not routes or bindings.kind(exchange) != "direct":
-            routes.append((exchange_topic(exchange, prefix), False))
-        return routes
 
     def _follow(self, exchange: str) -> None:
         topic = exchange_topic(exchange, self.options.topic_prefix)

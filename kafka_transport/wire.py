@@ -15,12 +15,15 @@ text, so that ``kcat -f '%h %s'`` reads them and any language can publish:
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, cast
+from typing import Any, Final, TypedDict, cast
 
 from confluent_kafka import Message as Record
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import JSONEncoder, loads
 
 __all__ = ["Envelope", "PreparedMessage", "RecordHeaders", "decode", "encode", "record_headers"]
+
+# kombu's own dumps() makes an encoder for each call.
+_json: Final = JSONEncoder().encode
 
 RecordHeaders = list[tuple[str, str | bytes | None]]
 
@@ -59,11 +62,12 @@ def encode(
     headers: RecordHeaders = [
         ("content-type", message["content_type"] or "application/data"),
         ("content-encoding", message["content_encoding"] or "binary"),
-        ("exchange", exchange),
         ("routing-key", routing_key),
-        ("headers", dumps(message["headers"])),
-        ("properties", dumps(properties)),
+        ("headers", _json(message["headers"])),
+        ("properties", _json(properties)),
     ]
+    if exchange:
+        headers.append(("exchange", exchange))
     value = body.encode() if isinstance(body, str) else bytes(body)
     return value, str(key).encode() if key is not None else None, headers
 

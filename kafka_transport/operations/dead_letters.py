@@ -125,10 +125,7 @@ class DeadLetters:
         return Outcome(count, tuple(sorted(set(only or ()) - found)))
 
     def _publish(self, records: Sequence[Record]) -> None:
-        publisher = self._cluster.publisher
-        sent = [publisher.send(self._revived(record)) for record in records]
-        for confirmation in sent:
-            publisher.wait(confirmation)
+        self._cluster.publisher.store([self._revived(record) for record in records])
 
     def _revived(self, record: Record) -> Outgoing:
         letter = read_letter(record)
@@ -156,15 +153,13 @@ class DeadLetters:
         )
 
     def _mark(self, letters: Sequence[DeadLetter]) -> None:
-        publisher = self._cluster.publisher
-        sent = []
+        marks = []
         by_partition = sorted(letters, key=lambda letter: letter.partition)
         for partition, mine in groupby(by_partition, key=lambda letter: letter.partition):
             named = ",".join(str(letter.offset) for letter in mine)
             to = Destination(self._topic, self._partitions, partition)
-            sent.append(publisher.send(Outgoing(to, b"", [(HANDLED, named)])))
-        for confirmation in sent:
-            publisher.wait(confirmation)
+            marks.append(Outgoing(to, b"", [(HANDLED, named)]))
+        self._cluster.publisher.store(marks)
 
     def _tidy(self) -> None:
         """Deletes what is handled from the beginning on, with the marks that say so."""

@@ -1,12 +1,15 @@
 """The transport while servers and processes go away."""
 
+import asyncio
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
 
@@ -122,3 +125,68 @@ def test_a_stopped_broker_is_said_once_and_not_every_second(
         collector.drain(5)
     refused = [r for r in caplog.records if "refused" in r.getMessage()]
     assert 1 <= len(refused) <= 3
+
+
+def test_in_the_pipeline_a_broker_that_is_down_stops_publishing_with_a_full_buffer(
+    own_kafka: KafkaServer,
+) -> None:
+    with connection_to(
+        own_kafka.bootstrap_servers, confirm_publish=False, max_unsent_bytes=1_000_000
+    ) as connection:
+        producer = connection.Producer()
+        producer.publish("before", routing_key="tasks", declare=[TASKS])
+        own_kafka.stop()
+        started = time.monotonic()
+
+        def fill() -> None:
+            for _ in range(200):
+                producer.publish("x" * 10_000, routing_key="tasks")
+
+        with pytest.raises(OperationalError, match="max_unsent_bytes"):
+            fill()
+        assert time.monotonic() - started < 6
+
+
+def test_an_event_loop_goes_on_while_the_broker_is_down(own_kafka: KafkaServer) -> None:
+    gaps: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            started = time.monotonic()
+            await asyncio.sleep(0.01)
+            gaps.append(time.monotonic() - started)
+
+    async def main(connection: Connection) -> None:
+        ticking = asyncio.create_task(tick())
+        producer = connection.Producer(routing_key="tasks")
+        await kafka_transport.confirmed(producer.publish, "before", declare=[TASKS])
+        await asyncio.to_thread(own_kafka.stop)
+        with pytest.raises(OperationalError, match="publish_timeout"):
+            await kafka_transport.confirmed(producer.publish, "lost")
+        ticking.cancel()
+
+    with connection_to(own_kafka.bootstrap_servers, publish_timeout=6.0) as connection:
+        asyncio.run(main(connection))
+    assert max(gaps) < 1
+    assert sum(gaps) > 2
+
+
+def test_with_retry_a_message_waits_for_the_broker_to_come_back(own_kafka: KafkaServer) -> None:
+    with Celery("client", set_as_current=False) as app:
+        app.conf.update(
+            broker_url=f"kafka://{own_kafka.bootstrap_servers}",
+            broker_transport_options={"publish_timeout": 6.0, "num_partitions": 4},
+            task_default_queue="tasks",
+        )
+        app.send_task("any")
+        own_kafka.stop()
+        back = threading.Timer(7, own_kafka.start)
+        back.start()
+        policy = {"max_retries": 10, "interval_start": 0.2, "interval_step": 0.2}
+        app.send_task("any", retry=True, retry_policy=policy)
+        back.join()
+        with app.connection_for_read() as connection:
+            assert len(Collector(connection, TASKS).receive(2)) == 2
+        own_kafka.stop()
+        with pytest.raises(OperationalError, match="publish_timeout"):
+            app.send_task("any", retry=False)
