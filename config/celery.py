@@ -49,5 +49,7 @@ worker_pool = settings.worker_pool
 worker_concurrency = settings.worker_concurrency
 
 # Events, for Flower and `celery events`; a replay shows its method and path there, nothing else.
+# They begin with the worker's: one of the app for each request would be a second message, and
+# Celery's own code instead of a message made once.
 worker_send_task_events = True
-task_send_sent_event = True
+task_send_sent_event = False

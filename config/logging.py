@@ -78,6 +78,8 @@ def configure_logging() -> None:
                 "uvicorn": to_the_root,
                 "uvicorn.access": to_the_root,
                 "uvicorn.error": to_the_root,
+                # "Task received": the line of its end says the same and more.
+                "celery.worker.strategy": {"level": "WARNING"},
                 # It prints whole URLs of requests.
                 "httpx": {"level": "WARNING"},
             },

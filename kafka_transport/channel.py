@@ -12,7 +12,7 @@ from kombu.transport.base import to_rabbitmq_queue_arguments  # type: ignore[att
 
 from kafka_transport.arguments import QueueArguments
 from kafka_transport.bindings import Binding
-from kafka_transport.confirmations import Confirmation, collecting
+from kafka_transport.confirmations import Confirmation, collect, collecting
 from kafka_transport.delays import due_time
 from kafka_transport.delivery import Delivery
 from kafka_transport.errors import QueueNotFound, Unroutable
@@ -22,6 +22,8 @@ from kafka_transport.topics import EXCHANGE
 from kafka_transport.wire import PreparedMessage, encode
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from kafka_transport.transport import Transport
 
 __all__ = ["Channel"]
@@ -213,6 +215,18 @@ class Channel(base.StdChannel):
                 publisher.post(record)
         for confirmation in confirmations:
             publisher.wait(confirmation, confirm_timeout)
+
+    def confirmed_publish(
+        self, message: PreparedMessage, exchange: str = "", routing_key: str = "", **_: Any
+    ) -> "Future[None]":
+        """As `basic_publish`, without waiting: the future ends when the broker has the message.
+
+        Raises:
+            KafkaTransportError: The message cannot even be sent.
+        """
+        with collect() as confirmations:
+            self.basic_publish(message, exchange, routing_key)
+        return confirmations.future()
 
     def _return(self, message: PreparedMessage, exchange: str, routing_key: str) -> None:
         """AMQP's basic.return, to the `on_return` of kombu's producers."""

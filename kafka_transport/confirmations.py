@@ -7,6 +7,7 @@ leaves them there and returns at once, else it waits itself.
 import asyncio
 import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
@@ -15,7 +16,7 @@ from confluent_kafka import KafkaError
 from confluent_kafka import Message as Record
 
 from kafka_transport.errors import BatchFailed, Failure, PublishFailed
-from kafka_transport.native import Lock, acquire
+from kafka_transport.native import Lock, Thread, acquire
 
 if TYPE_CHECKING:
     from kafka_transport.publisher import Outgoing, Publisher
@@ -123,6 +124,26 @@ class Confirmations:
         self._when_all(arrived.release)
         failures = [] if acquire(arrived, self._left(timeout)) else [self._unanswered()]
         self._raise(failures + self._failures())
+
+    def future(self) -> "Future[None]":
+        """Ends once the broker has all of it, or with the first failure, in the thread of reports.
+
+        For who has a way of its own to be woken. A failure is looked into in another thread: the
+        cluster may be asked for a limit.
+        """
+        whole: Future[None] = Future()
+
+        def settle() -> None:
+            if self._undelivered:
+                Thread(target=fail, name="kafka-failure").start()
+            else:
+                whole.set_result(None)
+
+        def fail() -> None:
+            whole.set_exception(self._failures()[0].error)
+
+        self._when_all(settle)
+        return whole
 
     def __await__(self) -> Generator[None, None, None]:
         """As `wait()`, without blocking the event loop."""

@@ -11,13 +11,12 @@ from urllib.parse import quote
 
 import redis
 from fastapi import Header, Request, Response
-from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match, Router
 
 from respond_async.accepted import AppRecords
 from respond_async.admission import Admission
-from respond_async.celery_face import BrokerUnavailableError, CeleryFace
+from respond_async.celery_face import CeleryFace
 from respond_async.claims import Claims, ClaimWriter
 from respond_async.envelope import BodyClaim, CapturedRequest
 from respond_async.errors import StoreUnavailableError
@@ -28,6 +27,7 @@ from respond_async.owned import OwnedWrites
 from respond_async.paths import RESULT_PATH
 from respond_async.prefer import Preferences, parse_prefer
 from respond_async.problems import Problem, unavailable
+from respond_async.publishing import BrokerUnavailableError
 from respond_async.raw_answer import raw_answer, verbatim
 from respond_async.raw_request import App, RawRequest, Receive, Send
 from respond_async.scope import ASYNC_HEADER, RAW_REQUEST, Scope, replay_info
@@ -245,7 +245,7 @@ class Capture:
 
     async def _accept(self, request: CapturedRequest, body: bytes) -> None:
         try:
-            await self._celery.publish(request, lambda: request.sealed(body, self._sealer))
+            await self._celery.publish(request, body, self._sealer)
         except Exception as error:
             await self._withdraw(request)
             if not isinstance(error, BrokerUnavailableError | redis.RedisError | OSError):
@@ -274,12 +274,11 @@ class Capture:
     def _answer(
         self, scope: Scope, task_id: str, made_channel: str | None, added: Mapping[str, str]
     ) -> Response:
-        meta = {"async_request_id": task_id}
-        if made_channel is not None:
-            meta["channel"] = made_channel
+        # Neither an id nor a channel's name has a character that JSON escapes.
+        named = f',"channel":"{made_channel}"' if made_channel is not None else ""
         root = scope.get("root_path", "").rstrip("/")
-        return JSONResponse(
-            {"data": None, "meta": meta},
+        return Response(
+            f'{{"data":null,"meta":{{"async_request_id":"{task_id}"{named}}}}}',
             202,
             {
                 "Location": quote(root) + RESULT_PATH.format(task_id=task_id),
@@ -288,6 +287,7 @@ class Capture:
                 "Cache-Control": "no-store",
                 **added,
             },
+            "application/json",
         )
 
 
@@ -334,7 +334,7 @@ class CapturePoint:
         return False
 
 
-def documented(
+async def documented(
     _header: Annotated[
         str | None,
         Header(
@@ -360,7 +360,10 @@ def documented(
         ),
     ] = None,
 ) -> None:
-    """The dependency of the whole app: shows the headers in its documentation."""
+    """The dependency of the whole app: shows the headers in its documentation.
+
+    Async: FastAPI takes others to a thread, for every request.
+    """
 
 
 async def require_async(request: Request) -> None:

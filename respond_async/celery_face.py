@@ -5,43 +5,30 @@ threads that run the app's own endpoints, and each call has a deadline.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from threading import Lock
 from typing import Any, Final, ParamSpec, TypeVar
 
 from celery import Celery
 from celery.backends.base import DisabledBackend
-from kombu.exceptions import OperationalError
-from kombu.pools import producers
 
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import ConfigurationError
-from respond_async.plan import Plan
+from respond_async.publishing import BrokerUnavailableError, ReplayPublisher
+from respond_async.sealing import Sealer
 from respond_async.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The name of the Celery task that replays a request.
-TASK_NAME: Final = "respond_async.replay"
-
 _THREADS: Final = 16
 # On top of the broker's own deadline, so that its error, which says more, comes first.
 _MARGIN_SECONDS: Final = 1.0
-_SHOWN_PATH: Final = 200
-# One attempt to connect, then an error; kombu's default is to try for ever.
-_CONNECT_ONCE: Final = {
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0,
-    "interval_max": 0,
-}
-
-
-class BrokerUnavailableError(Exception):
-    """The broker did not confirm the task. Whether it has it is not known."""
+# Sealing a larger one takes longer than a thread costs.
+_SEALED_ON_LOOP_BYTES: Final = 32 * 1024
 
 
 class BackendUnavailableError(Exception):
@@ -62,23 +49,53 @@ class CeleryFace:
         self._settings = settings
         self._lock = Lock()
         self._executor: ThreadPoolExecutor | None = None
+        self._deadline = settings.kafka_publish_timeout_seconds + _MARGIN_SECONDS
+        self._arrivals = _Arrivals()
+        self._publisher: ReplayPublisher | None = None
 
-    async def publish(self, request: CapturedRequest, seal: Callable[[], str]) -> None:
+    async def publish(self, request: CapturedRequest, body: bytes, sealer: Sealer) -> None:
         """Returns once the broker has the task.
 
         Args:
             request: What is replayed; its method and path are what logs and Flower show.
-            seal: Makes the task's argument; runs in a thread.
+            body: What travels with it.
+            sealer: For requests.
 
         Raises:
             BrokerUnavailableError: The broker did not confirm it in time.
         """
-        deadline = self._settings.kafka_publish_timeout_seconds + _MARGIN_SECONDS
+        if len(body) > _SEALED_ON_LOOP_BYTES:
+            sealed = await self._in_thread(request.sealed, body, sealer)
+        else:
+            sealed = request.sealed(body, sealer)
+        if self._publisher is not None and self._publisher.is_ready(request):
+            await self._confirmed(self._publisher.begin(request, sealed))
+            return
         try:
-            async with asyncio.timeout(deadline):
-                await self._in_thread(self._publish, request, seal)
+            async with asyncio.timeout(self._deadline):
+                await self._in_thread(self._publish, request, sealed)
         except TimeoutError:
-            raise BrokerUnavailableError(f"no confirmation within {deadline:g} s") from None
+            raise self._late() from None
+
+    async def _confirmed(self, confirmation: "Future[None]") -> None:
+        # Not `asyncio.wrap_future`: a caller that gives up would cancel what the broker's client is
+        # to end. And one wake-up of the loop for all that the broker confirmed at once.
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        confirmation.add_done_callback(lambda _: self._arrivals.put(loop, ended))
+        timer = loop.call_later(self._deadline, _settle, ended)
+        try:
+            await ended
+        finally:
+            timer.cancel()
+        if not confirmation.done():
+            raise self._late()
+        error = confirmation.exception()
+        if error is not None:
+            raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
+
+    def _late(self) -> BrokerUnavailableError:
+        return BrokerUnavailableError(f"no confirmation within {self._deadline:g} s")
 
     async def meta(self, task_id: str) -> dict[str, Any]:
         """What the result backend has: at least `status`, one of Celery's states.
@@ -125,37 +142,17 @@ class CeleryFace:
             future = self._executor.submit(call, *args, **kwargs)
         return await asyncio.wrap_future(future)
 
-    def _publish(self, request: CapturedRequest, seal: Callable[[], str]) -> None:
-        celery = self._celery()
-        connection = celery.connection_for_write(transport_options=_CONNECT_ONCE)
-        errors: tuple[type[BaseException], ...] = (
-            OperationalError,
-            OSError,
-            *connection.connection_errors,
-            *connection.channel_errors,
-        )
-        sealed = seal()
-        plan = request.plan or Plan()
-        try:
-            with producers[connection].acquire(
-                block=True, timeout=self._settings.kafka_publish_timeout_seconds
-            ) as producer:
-                celery.send_task(
-                    TASK_NAME,
-                    kwargs={"request": sealed},
-                    task_id=request.task_id,
-                    queue=plan.queue or self._settings.kafka_topic,
-                    **plan.publish_options(),
-                    producer=producer,
-                    serializer="json",
-                    ignore_result=False,
-                    retry=False,
-                    # Shown by logs, events and Flower instead of what is sent.
-                    argsrepr=shown_request(request),
-                    kwargsrepr="{}",
-                )
-        except errors as error:
-            raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
+    def _publish(self, request: CapturedRequest, sealed: str) -> None:
+        if self._publisher is None:
+            self._publisher = ReplayPublisher(
+                self._celery(),
+                self._settings.kafka_topic,
+                self._settings.kafka_publish_timeout_seconds,
+            )
+        if self._publisher.connect(request):
+            _wait(self._publisher.begin(request, sealed), self._deadline)
+        else:
+            self._publisher.publish(request, sealed)
 
     def _meta(self, task_id: str) -> dict[str, Any]:
         backend = self._celery().backend
@@ -181,9 +178,41 @@ class CeleryFace:
         return self._given
 
 
-def shown_request(request: CapturedRequest) -> str:
-    """What logs, events and Flower show of a request: method and path."""
-    return f"{request.method} {request.raw_path}"[:_SHOWN_PATH]
+class _Arrivals:
+    """Futures of a loop that another thread ends, as many as there are at one wake-up."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._woken = False
+
+    def put(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
+        """Ends the future soon; from any thread."""
+        self._waiting.append(ended)
+        # Read after the append, and cleared before the first `popleft`: nothing is left lying.
+        if not self._woken:
+            self._woken = True
+            try:
+                loop.call_soon_threadsafe(self._settle)
+            except RuntimeError:
+                # The loop is closed; another may come (tests).
+                self._woken = False
+
+    def _settle(self) -> None:
+        self._woken = False
+        while self._waiting:
+            _settle(self._waiting.popleft())
+
+
+def _settle(ended: "asyncio.Future[None]") -> None:
+    if not ended.done():
+        ended.set_result(None)
+
+
+def _wait(confirmation: "Future[None]", seconds: float) -> None:
+    try:
+        confirmation.result(seconds)
+    except Exception as error:
+        raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
 
 
 def load(where: str, kind: type[T]) -> T:

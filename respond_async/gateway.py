@@ -69,7 +69,7 @@ class Gateway:
         try:
             response = await self._requests.capture.accept(raw)
         except Problem as problem:
-            response = answer_problem(Request(scope), problem)
+            response = await answer_problem(Request(scope), problem)
         await response(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -65,7 +65,7 @@ def unavailable(detail: str, retry_after_seconds: int) -> Problem:
     return Problem(503, detail, {"Retry-After": str(max(1, retry_after_seconds))})
 
 
-def answer_problem(request: Request, problem: Exception) -> Response:
+async def answer_problem(request: Request, problem: Exception) -> Response:
     """The exception handler of `Problem`."""
     assert isinstance(problem, Problem)
     body = problem_body(problem.status_code, problem.detail, request.url.path, **problem.extensions)

@@ -22,6 +22,8 @@ from respond_async.task_ids import IssuedId
 logger = logging.getLogger(__name__)
 
 UNKNOWN: Final = "There is no such request."
+# A worker tries so long to tell the owner of a result, and by then has been restarted.
+_TELLING: Final = timedelta(seconds=30)
 _GONE: Final = "The result is no longer kept."
 
 
@@ -55,6 +57,10 @@ class StoredAnswers:
             known = await self._records.find(task_id)
             meta = await self._celery.meta(task_id)
             if meta["status"] in states.READY_STATES:
+                if meta["status"] != states.SUCCESS and not known.ended and _is_fresh(meta):
+                    # Ended without an answer; what was asked is kept with that when the owner is
+                    # told.
+                    return None
                 # In a thread: an answer may have 100 MB.
                 return await asyncio.to_thread(self._opened, task_id, known.endpoint, meta)
         except BodyLostError:
@@ -111,6 +117,16 @@ class StoredAnswers:
         answer = _lost(meta, asked)
         answer.endpoint = asked
         return answer
+
+
+def _is_fresh(meta: dict[str, Any]) -> bool:
+    """Whether the worker may still be about to tell the owner."""
+    try:
+        ended = datetime.fromisoformat(str(meta.get("date_done")))
+    except ValueError:
+        return False
+    age = datetime.now(UTC) - (ended if ended.tzinfo else ended.replace(tzinfo=UTC))
+    return age < _TELLING
 
 
 def _lost(meta: dict[str, Any], asked: str) -> Answer:

@@ -9,10 +9,10 @@ from celery.exceptions import BackendError, Ignore, Reject
 from celery.worker.request import Request
 
 from respond_async.answer import Answer, StoredAnswer
-from respond_async.celery_face import shown_request
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import AppStartError, RespondAsyncError, StoreUnavailableError
 from respond_async.pool import in_thread, pause
+from respond_async.publishing import shown_request
 from respond_async.runs import Begun
 
 if TYPE_CHECKING:

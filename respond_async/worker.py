@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, signals, states
 from celery.worker import state as worker_state
 
-from respond_async.celery_face import TASK_NAME
+from respond_async.async_tasks import refuse_without_loop
 from respond_async.claims import Claims
 from respond_async.completion import Completion
 from respond_async.envelope import CapturedRequest
@@ -18,6 +18,7 @@ from respond_async.lifetime import Lifetime
 from respond_async.limits import WorkerLimits
 from respond_async.overload import EndedCounts
 from respond_async.owned import OwnedWrites
+from respond_async.publishing import TASK_NAME
 from respond_async.replay_thread import ReplayThread
 from respond_async.runs import Runs
 from respond_async.scripts import Scripts
@@ -61,6 +62,7 @@ class Worker:
         connect = partial(_connect, owner=self)
         connect(signals.worker_init, self._consume_our_queue)
         connect(signals.worker_init, self._keep_storing_results)
+        connect(signals.celeryd_after_setup, self._refuse_async_tasks)
         connect(signals.worker_ready, self._start_app_in_threads)
         connect(signals.worker_process_init, self._start_app)
         connect(signals.worker_process_shutdown, self._stop_app)
@@ -136,6 +138,10 @@ class Worker:
         """
         if sender.app is self._celery:
             self._celery.conf.result_backend_always_retry = True
+
+    def _refuse_async_tasks(self, instance: Any, **_: Any) -> None:
+        if instance.app is self._celery:
+            refuse_without_loop(self._celery, instance.pool_cls)
 
     def _start_app_in_threads(self, sender: Any, **_: Any) -> None:
         """Starts the app early where tasks run in this process, not in forks of it."""

@@ -11,6 +11,7 @@ In any Celery project, without anything else of this one::
 Async tasks run on one event loop; plain functions run in a bounded number of threads beside it.
 """
 
+from respond_async.pool.bodies import is_async
 from respond_async.pool.bridge import in_bridge
 from respond_async.pool.concurrency import DEFAULT_CONCURRENCY
 from respond_async.pool.errors import NoLoop, PoolError, TaskAborted
@@ -30,6 +31,7 @@ __all__ = [
     "before_stop",
     "in_bridge",
     "in_thread",
+    "is_async",
     "pause",
     "running_loop",
 ]

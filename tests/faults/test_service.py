@@ -34,7 +34,9 @@ def test_a_worker_killed_with_20_replays_loses_none(
             ]
             for _ in range(20)
         }
-        wait_until(lambda: first.output().count("received") >= 20, within=20, what="20 received")
+        running = [f"respond_async:running:{task_id}" for task_id in ids]
+        with redis.Redis.from_url(redis_url) as client:
+            wait_until(lambda: client.exists(*running) == 20, within=20, what="20 begun")
         with connect(f"{service.hub}?channel={channel}") as socket:
             service.worker("w2")
             first.kill()

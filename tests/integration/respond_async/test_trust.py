@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from respond_async import Settings
-from respond_async.celery_face import TASK_NAME
+from respond_async.publishing import TASK_NAME
 from respond_async.scope import IDENTITIES, RAW_REQUEST, REPLAY, VERBATIM, ReplayInfo
 from respond_async.sealing import Sealer
 from respond_async.task_ids import TaskIds

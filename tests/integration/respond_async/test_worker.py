@@ -61,6 +61,22 @@ def test_every_pool_replays_and_runs_the_lifespan_once_a_process(
         assert len(set(worker.marked("lifespan-start"))) == processes
 
 
+@pytest.mark.parametrize("pool", ["solo", "prefork", ASYNCIO])
+def test_an_async_task_in_a_pool_without_a_loop_says_what_to_set(
+    env: dict[str, str], tmp_path: Path, redis_url: str, pool: str
+) -> None:
+    with (
+        ShopWorker(tmp_path, env, pool=pool, concurrency=1) as worker,
+        Celery(broker=redis_url, backend=redis_url) as celery,
+    ):
+        result = celery.send_task("shop.awaited", ("text",)).get(propagate=False, timeout=20)
+        if pool == ASYNCIO:
+            assert result == "text"
+        else:
+            assert "respond_async.pool:AsyncioPool" in str(result)
+            assert "shop.awaited is async def" in worker.output()
+
+
 def test_replays_run_side_by_side(shop: Shop, env: dict[str, str], tmp_path: Path) -> None:
     with ShopWorker(tmp_path, env, concurrency=8):
         begun = time.monotonic()

@@ -1,5 +1,6 @@
 """The Celery application of a small user project; broker and backend are one Redis."""
 
+import asyncio
 import os
 import signal
 from typing import Any
@@ -25,6 +26,13 @@ def die_after_storing(**_: Any) -> None:
     """Runs before the library's own receivers: the result is stored, nobody was told."""
     if os.environ.get("SHOP_DIES") == "after-storing":
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@celery.task(name="shop.awaited")
+async def awaited(text: str) -> str:
+    """For a pool that awaits."""
+    await asyncio.sleep(0)
+    return text
 
 
 AsyncRequests.worker(celery, app="tests.support.shop.main:app")

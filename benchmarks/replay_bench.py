@@ -1,0 +1,245 @@
+"""Replaying requests: a worker beside the bare loop and the consumer it replaces.
+
+    python benchmarks/replay_bench.py [--quick] [--rounds 3] [--number 10000] [--memory 5000]
+
+Each round fills a queue, then starts one process; the time is from the begin of the first replay
+to the last result in Redis, the owner told. Kafka: KAFKA_TEST_BOOTSTRAP_SERVERS, or one that is
+started here. The three take turns in one run: on a shared machine compare those, not two runs.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import redis
+from celery import Celery
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import kafka_transport  # noqa: E402, F401 - gives Celery the scheme kafka://
+from benchmarks.servers import servers  # noqa: E402
+from respond_async.envelope import CapturedRequest  # noqa: E402
+from respond_async.publishing import ReplayPublisher  # noqa: E402
+from respond_async.sealing import Sealer  # noqa: E402
+from respond_async.task_ids import TaskIds  # noqa: E402
+from tests.support.waiting import wait_until  # noqa: E402
+
+HEADERS = [
+    (b"host", b"bench"),
+    (b"content-type", b"application/json"),
+    (b"user-agent", b"bench"),
+    (b"x-async-request", b"channel-of-the-benchmark"),
+]
+CHANNEL = "anon.channel-of-the-benchmark"
+
+
+def body(pieces: int) -> bytes:
+    return json.dumps({"article": "a pound of apples", "pieces": pieces}).encode()
+
+
+class Bench:
+    def __init__(self, kafka: str, redis_url: str, directory: Path) -> None:
+        self.kafka = kafka
+        self.redis_url = redis_url
+        self.directory = directory
+        self.store = redis.Redis.from_url(redis_url)
+
+    def worker(self, number: int) -> tuple[float, float]:
+        """Seconds for so many replays, and CPU seconds of the worker for each."""
+        queue, environment = self._begin()
+        self.fill(environment, queue, "/orders", 3, number)
+        with self.running(environment, 250) as process:
+            started = Path(environment["BENCH_STARTED"])
+            wait_until(started.exists, within=120, what="the first replay", every=0.002)
+            before = sum(process.cpu_times()[:2])
+            wait_until(lambda: self.told() >= number, within=600, what="all results", every=0.01)
+            took = time.time() - float(started.read_text())
+            return took, (sum(process.cpu_times()[:2]) - before) / number
+
+    def memory(self, number: int) -> tuple[float, float]:
+        """MB of the idle worker, and with so many replays in flight."""
+        queue, environment = self._begin()
+        self.fill(environment, queue, "/orders", 3, 1)
+        with self.running(environment, number + 100) as process:
+            wait_until(lambda: self.told() >= 1, within=120, what="the first result")
+            idle = process.memory_info().rss
+            self.fill(environment, queue, "/waits", 3600, number)
+            wait_until(lambda: self.begun() >= number, within=600, what="all to begin", every=0.5)
+            return idle / 1e6, process.memory_info().rss / 1e6
+
+    def consumer(self, number: int) -> float:
+        """Seconds of the consumer that is replaced, for so many messages."""
+        topic, environment = self._begin()
+        admin = AdminClient({"bootstrap.servers": self.kafka})
+        for made in admin.create_topics([NewTopic(topic, 16)]).values():
+            made.result()
+        producer = Producer({"bootstrap.servers": self.kafka, "linger.ms": 20})
+        for _ in range(number):
+            message = {
+                "id": uuid.uuid4().hex, "channel": CHANNEL, "method": "POST", "path": "/orders",
+                "headers": [[name.decode(), value.decode()] for name, value in HEADERS[1:3]],
+                "body": body(3).decode(),
+            }  # fmt: skip
+            producer.produce(topic, json.dumps(message))
+            producer.poll(0)
+        producer.flush()
+        command = [sys.executable, "-m", "benchmarks.replay_consumer", topic, str(number)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return float(done.stdout.split()[-1])
+
+    def bare(self, number: int) -> float:
+        """Seconds of a loop of calls in a process of its own."""
+        _, environment = self._begin()
+        command = [sys.executable, "-m", "benchmarks.replay_bench", "--bare", str(number)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return float(done.stdout.split()[-1])
+
+    def told(self) -> int:
+        return self._counted("respond_async:notified:*")
+
+    def begun(self) -> int:
+        return self._counted("respond_async:running:*")
+
+    def _counted(self, pattern: str) -> int:
+        count = "return #redis.call('keys', ARGV[1])"
+        return int(self.store.eval(count, 0, pattern))
+
+    def _begin(self) -> tuple[str, dict[str, str]]:
+        self.store.flushall()
+        queue = f"bench-{uuid.uuid4().hex[:8]}"
+        return queue, os.environ | {
+            "BENCH_KAFKA": self.kafka,
+            "BENCH_REDIS": self.redis_url,
+            "BENCH_QUEUE": queue,
+            "BENCH_STARTED": str(self.directory / queue),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def fill(
+        self, environment: dict[str, str], queue: str, path: str, pieces: int, number: int
+    ) -> None:
+        os.environ.update(environment)
+        from respond_async import Settings
+
+        settings = Settings(
+            secret_key=["a secret of the benchmark, long enough"]  # type: ignore[list-item]
+        )
+        ids, sealer = TaskIds(settings), Sealer(settings, "request")
+        with Celery(broker=f"kafka://{self.kafka}", set_as_current=False) as celery:
+            publisher = ReplayPublisher(celery, queue, 30)
+            sent: list[Any] = []
+            for _ in range(number):
+                now = datetime.now(UTC)
+                scope = {
+                    "method": "POST", "path": path, "raw_path": path.encode(), "scheme": "http",
+                    "client": ("127.0.0.1", 1), "server": ("bench", 80), "headers": HEADERS,
+                }  # fmt: skip
+                request = CapturedRequest.of(scope, ids.make(CHANNEL, now), now, CHANNEL)
+                publisher.is_ready(request) or publisher.connect(request)
+                sent.append(publisher.begin(request, request.sealed(body(pieces), sealer)))
+            for confirmation in sent:
+                confirmation.result(60)
+
+    @contextmanager
+    def running(self, environment: dict[str, str], concurrency: int) -> Iterator[psutil.Process]:
+        command = [
+            sys.executable, "-m", "celery", "-A", "benchmarks.replay_worker:celery", "worker",
+            "-l", "WARNING", "-c", str(concurrency), "--without-mingle", "--without-gossip",
+        ]  # fmt: skip
+        log = (self.directory / "worker.log").open("ab")
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log) as worker:
+            try:
+                yield psutil.Process(worker.pid)
+            except BaseException:
+                print((self.directory / "worker.log").read_text()[-3000:])
+                raise
+            finally:
+                worker.kill()
+        log.close()
+
+
+async def bare_loop(number: int) -> float:
+    from benchmarks.replay_worker import app
+
+    transport = httpx.ASGITransport(app)
+    begun = time.perf_counter()
+    for _ in range(number):
+        request = httpx.Request(
+            "POST", "http://replay/orders", headers=HEADERS[1:3], content=body(3)
+        )
+        response = await transport.handle_async_request(request)
+        await response.aread()
+        assert response.status_code == 200
+    return time.perf_counter() - begun
+
+
+def run(bench: Bench, rounds: int, number: int, in_flight: int) -> None:
+    seconds: dict[str, list[float]] = {"bare loop": [], "worker": [], "consumer it replaces": []}
+    cpu: list[float] = []
+    for _ in range(rounds):
+        seconds["bare loop"].append(bench.bare(number))
+        took, each = bench.worker(number)
+        seconds["worker"].append(took)
+        cpu.append(each)
+        seconds["consumer it replaces"].append(bench.consumer(number))
+    rates = {name: number / statistics.median(each) for name, each in seconds.items()}
+    print(f"\n{number} replays of a trivial endpoint, one process")
+    for name, rate in rates.items():
+        every = " ".join(f"{one:.2f}" for one in seconds[name])
+        print(f"  {name:22} {rate:8.0f}/s   seconds: {every}")
+    print(
+        f"  worker / bare loop            {rates['worker'] / rates['bare loop']:.2f}   (0.5 wanted)"
+    )
+    over = rates["worker"] / rates["consumer it replaces"]
+    print(f"  worker / consumer it replaces {over:.2f}   (1.5 wanted)")
+    print(f"  CPU of the worker: {statistics.median(cpu) * 1e6:.0f} us a replay")
+    if in_flight:
+        idle, loaded = bench.memory(in_flight)
+        print(
+            f"\n{in_flight} replays in flight: {loaded:.0f} MB, idle {idle:.0f} MB: "
+            f"{loaded - idle:.0f} MB more   (less than 250 wanted of 5,000)"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--number", type=int, default=10_000)
+    parser.add_argument("--memory", type=int, default=5000, help="replays in flight; 0: left out")
+    parser.add_argument(
+        "--quick", action="store_true", help="see that it works; figures say nothing"
+    )
+    parser.add_argument("--bare", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.bare:
+        print(asyncio.run(bare_loop(given.bare)))
+        return
+    if given.quick:
+        given.rounds, given.number, given.memory = 1, 50, 50
+    with tempfile.TemporaryDirectory() as name, servers(Path(name)) as (kafka, redis_url):
+        run(Bench(kafka, redis_url, Path(name)), given.rounds, given.number, given.memory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The benchmarks of replays and of accepting run from begin to end; figures are for `make bench`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+pytestmark = pytest.mark.kafka
+
+
+def said(script: str, kafka: str) -> str:
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{script}.py", "--quick"],
+        cwd=ROOT,
+        env=os.environ | {"KAFKA_TEST_BOOTSTRAP_SERVERS": kafka},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_of_replays(kafka: str) -> None:
+    shown = said("replay_bench", kafka)
+    for row in ("bare loop", "worker / consumer it replaces", "50 replays in flight"):
+        assert row in shown
+
+
+def test_of_accepting(kafka: str) -> None:
+    shown = said("accept_bench", kafka)
+    for row in ("answered directly", "capture", "bare aiokafka", "apply_async"):
+        assert row in shown
