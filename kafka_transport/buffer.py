@@ -26,6 +26,8 @@ class Buffer:
         self._held: Final[dict[bytes, deque[Delivery]]] = {}
         #: Messages behind another one of their key.
         self.held = 0
+        #: Messages taken so far.
+        self.taken = 0
 
     def put(self, deliveries: list[Delivery]) -> None:
         """Adds messages that came in."""
@@ -52,6 +54,7 @@ class Buffer:
         with self._lock:
             for lane in self._highest_first:
                 if lane:
+                    self.taken += 1
                     return lane.popleft()
         return None
 

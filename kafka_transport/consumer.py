@@ -47,8 +47,10 @@ COMMITTED_SECONDS: Final = 5.0
 #: Records taken over at a time.
 BATCH: Final = 500
 
-#: Seconds for which a full buffer is waited for before its partitions are paused. A pause makes
-#: librdkafka throw away what it has fetched, and fetch it again.
+#: A full buffer is waited for while so many messages a second are taken from it, looked at every so
+#: many seconds; else its partitions are paused. A pause makes librdkafka throw away what it has
+#: fetched, and fetch it again; but what stands behind a message not polled, a rebalance, has to wait.
+FAST: Final = 500.0
 PATIENCE_SECONDS: Final = 0.5
 
 #: Messages that may wait behind another one of their key, in times of `max_buffered`.
@@ -87,7 +89,11 @@ class GroupConsumer:
         # The polling thread's own.
         self._assigned: Final[set[Place]] = set()
         self._paused: set[Place] = set()
-        self._full_since: float | None = None
+        #: When the buffer was found full, and how many messages had been taken from it by then.
+        self._full_since: tuple[float, int] | None = None
+        self._waits = False
+        #: Partitions are paused as a lane is full.
+        self._held_back = False
         self._partitions: Final = Partitions()
         self._intake: Final = Intake(queue, topics, arguments, options, self._partitions, cluster)
         self._commits: Final = Commits(self._partitions)
@@ -185,7 +191,7 @@ class GroupConsumer:
         return not self._partitions.running
 
     def _poll(self) -> list[Record]:
-        if self._has_to_wait():
+        if self._waits:
             time.sleep(BUSY_SECONDS)
             return []
         records = self._consumer.consume(BATCH, 0)
@@ -196,14 +202,28 @@ class GroupConsumer:
                 records = [record]
         return records
 
-    def _has_to_wait(self) -> bool:
-        """With the only lane full and emptied soon, not to poll costs less than to pause."""
-        if len(self._topics.lanes) > 1 or self._cancelled or not self._is_full(0, paused=False):
+    def _may_wait(self) -> bool:
+        """With the only lane full and emptied fast, not to poll costs less than to pause."""
+        waits = (
+            len(self._topics.lanes) == 1
+            and not self._held_back
+            and not self._cancelled
+            and self._is_full(0)
+            and self._is_emptied_fast()
+        )
+        if not waits:
             self._full_since = None
-            return False
+        return waits
+
+    def _is_emptied_fast(self) -> bool:
+        now, taken = time.monotonic(), self._buffer.taken
         if self._full_since is None:
-            self._full_since = time.monotonic()
-        return time.monotonic() - self._full_since < PATIENCE_SECONDS
+            self._full_since = now, taken
+        since, before = self._full_since
+        if now - since >= PATIENCE_SECONDS:
+            self._full_since = now, taken
+            return taken - before >= FAST * (now - since)
+        return True
 
     def _receive(self, records: list[Record]) -> None:
         deliveries = []
@@ -237,18 +257,20 @@ class GroupConsumer:
         else:
             logger.warning("Kafka: %s", error.str())
 
-    def _is_full(self, lane: int, *, paused: bool) -> bool:
-        most = self._options.max_buffered // (2 if paused else 1)
-        return self._buffer.waiting(lane) >= max(1, most) or self._buffer.held >= HELD * most
+    def _is_full(self, lane: int) -> bool:
+        most = self._options.max_buffered
+        if self._held_back:
+            most = most // 2 + 1
+        return self._buffer.waiting(lane) >= most or self._buffer.held >= HELD * most
 
     def _regulate(self) -> None:
         """Pauses what has enough waiting, resumes what has room."""
         delayed = self._intake.waiting_places()
-        full = {
-            topic
-            for topic, lane in self._lane_of.items()
-            if self._is_full(lane, paused=any(place[0] == topic for place in self._paused))
-        }
+        full: set[str] = set()
+        self._waits = self._may_wait()
+        if not self._waits:
+            full = {topic for topic, lane in self._lane_of.items() if self._is_full(lane)}
+        self._held_back = bool(full)
         hold = {
             place
             for place in self._assigned

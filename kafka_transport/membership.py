@@ -23,8 +23,8 @@ CLASSIC: Final[dict[str, Any]] = {
 
 #: What librdkafka may hold for a queue beside `max_buffered`: by default it is 64 MB.
 FETCHING: Final[dict[str, Any]] = {
-    "queued.min.messages": 10_000,
-    "queued.max.messages.kbytes": 16_384,
+    "queued.min.messages": 2_000,
+    "queued.max.messages.kbytes": 8_192,
 }
 
 
