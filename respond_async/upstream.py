@@ -12,6 +12,7 @@ from typing import Final
 
 import httpx
 
+from respond_async.hop_by_hop import end_to_end
 from respond_async.problems import MEDIA_TYPE, problem_body
 from respond_async.raw_request import Message, Receive, Send
 from respond_async.scope import ASYNC_HEADER, Scope
@@ -22,14 +23,10 @@ logger = logging.getLogger(__name__)
 Headers = list[tuple[bytes, bytes]]
 
 _CONNECT_SECONDS: Final = 10.0
-_HOP_BY_HOP: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
-     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
-)  # fmt: skip
 # `Host` is the upstream's own, `Expect` has been answered by our server.
-_NOT_SENT: Final = _HOP_BY_HOP | {b"host", b"expect", ASYNC_HEADER.encode()}
+_NOT_SENT: Final = frozenset({b"host", b"expect", ASYNC_HEADER.encode()})
 # Our server says its own.
-_NOT_GIVEN: Final = _HOP_BY_HOP | {b"date", b"server"}
+_NOT_GIVEN: Final = frozenset({b"date", b"server"})
 _FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 
 
@@ -104,7 +101,7 @@ class Upstream:
             await _refuse(send, scope, 502, "The upstream does not answer.", error)
             return
         try:
-            headers = _end_to_end(response.headers.raw, _NOT_GIVEN)
+            headers = _without(response.headers.raw, _NOT_GIVEN)
             await send(
                 {
                     "type": "http.response.start",
@@ -148,7 +145,7 @@ class Upstream:
 
     def _headers(self, scope: Scope) -> Headers:
         given: Headers = list(scope["headers"])
-        headers = [(b"host", self._url.netloc), *_end_to_end(given, _NOT_SENT)]
+        headers = [(b"host", self._url.netloc), *_without(given, _NOT_SENT)]
         kept = [(name, value) for name, value in headers if name not in _FORWARDED]
         before = {
             name: b", ".join(value for other, value in headers if other == name)
@@ -210,16 +207,8 @@ class _Stream(httpx.AsyncByteStream):
             yield part
 
 
-def _end_to_end(headers: Iterable[tuple[bytes, bytes]], left_out: frozenset[bytes]) -> Headers:
-    """What is not of this one connection, nor named by `Connection`."""
-    given = [(name.lower(), name, value) for name, value in headers]
-    named = {
-        option.strip().lower()
-        for name, _, value in given
-        if name == b"connection"
-        for option in value.split(b",")
-    }
-    return [(n, value) for name, n, value in given if name not in left_out and name not in named]
+def _without(headers: Iterable[tuple[bytes, bytes]], left_out: frozenset[bytes]) -> Headers:
+    return [(n, value) for n, value in end_to_end(headers) if n.lower() not in left_out]
 
 
 async def _refuse(send: Send, scope: Scope, status: int, detail: str, error: Exception) -> None:

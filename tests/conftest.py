@@ -4,12 +4,17 @@ import logging
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis
 
 from tests.support.kafka_server import KafkaServer, missing
 from tests.support.redis_server import RedisServer
 from tests.support.secured_kafka import SecuredKafka
+
+# A loaded machine is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
