@@ -10,7 +10,9 @@ def delivery(queue: str, body: bytes = b"") -> Delivery:
 
 
 def readable(inbox: Inbox) -> bool:
-    return bool(select.select([inbox.fileno()], [], [], 0)[0])
+    poller = select.poll()
+    poller.register(inbox.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def test_the_descriptor_is_readable_while_something_was_put() -> None:
