@@ -38,8 +38,11 @@ logger = logging.getLogger(__name__)
 #: Seconds that poll() may wait while acks are expected; the delay of a commit.
 BUSY_SECONDS: Final = 0.01
 
+#: Seconds that poll() may wait while messages may come to be due.
+DUE_SECONDS: Final = 0.1
+
 #: Seconds that poll() may wait with nothing running.
-IDLE_SECONDS: Final = 0.1
+IDLE_SECONDS: Final = 0.25
 
 #: Seconds that the group's coordinator may take to say what was committed.
 COMMITTED_SECONDS: Final = 5.0
@@ -163,12 +166,13 @@ class GroupConsumer:
             )
             while not (self._stopping or self._may_leave()):
                 records = self._poll()
-                self._partitions.apply()
+                said = self._partitions.apply()
                 if records:
                     self._receive(records)
                 self._intake.forward_due(time.time())
                 self._commits.send(self._consumer, self._assigned)
-                self._regulate()
+                if records or said or self._paused or self._waits or self._cancelled:
+                    self._regulate()
             self._discard(self._assigned)
             self._partitions.apply()
             self._commits.send_and_wait(self._consumer, self._assigned)
@@ -197,7 +201,8 @@ class GroupConsumer:
         records = self._consumer.consume(BATCH, 0)
         if not records:
             busy = self._cancelled or self._partitions.busy(self._intake.waiting_places())
-            record = self._consumer.poll(BUSY_SECONDS if busy else IDLE_SECONDS)
+            waits = BUSY_SECONDS if busy else DUE_SECONDS if self._paused else IDLE_SECONDS
+            record = self._consumer.poll(waits)
             if record is not None:
                 records = [record]
         return records

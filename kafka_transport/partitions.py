@@ -46,13 +46,15 @@ class Partitions:
 
     # From the polling thread.
 
-    def apply(self) -> None:
-        """Takes in what other threads have said, in their order."""
+    def apply(self) -> int:
+        """Takes in what other threads have said, in their order; how much that was."""
         said, acks, changed = self._said, self._acks, self._changed
-        for _ in range(len(said)):
+        count = len(said)
+        for _ in range(count):
             event, place, offset = said.popleft()
             event(acks[place], offset)
             changed.add(place)
+        return count
 
     def assign(self, place: Place, committed_offset: int | None, metadata: str) -> None:
         """The partition is ours from now on, with what the group has stored of it."""
