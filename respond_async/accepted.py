@@ -20,6 +20,9 @@ from respond_async.settings import Settings
 
 _PREFIX: Final = "respond_async:"
 
+#: In `notified`, once the owner wants to hear of it no more.
+FORGOTTEN: Final = "forgotten"
+
 
 @dataclass(frozen=True, slots=True)
 class Known:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import redis
 from celery import Celery, states
 
-from respond_async.accepted import key
+from respond_async.accepted import FORGOTTEN, key
 from respond_async.answer import Answer
 from respond_async.celery_face import BackendUnavailableError, CeleryFace
 from respond_async.connections import AppRedis
@@ -100,7 +100,7 @@ class Cancelling:
             await self._stored.discard(task_id, answer)
             await self._celery.call(lambda app: app.backend.forget(task_id))
             # What says that it has ended stays: it is gone, not unknown.
-            await self._redis.client().set(key("notified", task_id), b"1", ex=self._ttl)
+            await self._redis.client().set(key("notified", task_id), FORGOTTEN, ex=self._ttl)
             await self._redis.client().unlink(key("endpoint", task_id))
             await self._owned.forget(channel, task_id)
         except (

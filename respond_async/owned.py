@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from redis.client import Pipeline
 
-from respond_async.accepted import key
+from respond_async.accepted import FORGOTTEN, key
 from respond_async.connections import AppRedis
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import EnvelopeError
@@ -38,8 +38,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Read at once while looking for what a filter or cursor lets through.
 _CHUNK: Final = 100
 
-# KEYS: owned, asked. ARGV: microseconds, id, what was asked, seconds, how many are kept.
+# KEYS: owned, asked, notified. ARGV: microseconds, id, what was asked, seconds, how many are kept,
+# what says that it was forgotten: that may be sooner than this.
 _ADD: Final = """
+if redis.call('get', KEYS[3]) == ARGV[6] then return 0 end
 if redis.call('zadd', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('hset', KEYS[2], ARGV[2], ARGV[3])
 redis.call('expire', KEYS[1], ARGV[4])
@@ -89,14 +91,16 @@ class OwnedWrites:
         asked = json.dumps([request.method, request.endpoint]).encode()
         pipe.eval(
             _ADD,
-            2,
+            3,
             _owned(name),
             _asked(name),
+            key("notified", request.task_id),
             str(_microseconds(request.accepted_at)),
             request.task_id,
             self._sealer.seal(asked, request.task_id),
             str(self._ttl),
             str(self._most),
+            FORGOTTEN,
         )
 
 
