@@ -49,7 +49,7 @@ class Cancelling:
         owned: OwnedReads,
         stored: StoredAnswers,
     ) -> None:
-        self._ttl: Final = settings.result_ttl_seconds
+        self._settings: Final = settings
         self._celery: Final = celery
         self._redis: Final = connection
         self._owned: Final = owned
@@ -78,7 +78,7 @@ class Cancelling:
             # looks for a result, so one of the two sees the other.
             await self._celery.call(lambda app: _store(app, task_id, text))
             running = bool(await client.exists(key("running", task_id)))
-            await client.eval(*end_command(task_id, channel, self._ttl))
+            await client.eval(*end_command(task_id, channel, self._settings))
         except (redis.RedisError, OSError, BackendUnavailableError) as error:
             raise self._stored.unavailable(task_id, error) from None
         if not running:
@@ -100,7 +100,9 @@ class Cancelling:
             await self._stored.discard(task_id, answer)
             await self._celery.call(lambda app: app.backend.forget(task_id))
             # What says that it has ended stays: it is gone, not unknown.
-            await self._redis.client().set(key("notified", task_id), FORGOTTEN, ex=self._ttl)
+            await self._redis.client().set(
+                key("notified", task_id), FORGOTTEN, ex=self._settings.result_ttl_seconds
+            )
             await self._redis.client().unlink(key("endpoint", task_id))
             await self._owned.forget(channel, task_id)
         except (

@@ -17,7 +17,7 @@ from respond_async.leases import LEASE_SECONDS, Leases, is_dead
 from respond_async.scripts import Script, Scripts
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
-from ws_hub import completed, encode, redis_channel
+from ws_hub import PUBLISH_LUA, HistoryLimits, completed, publication
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +37,22 @@ if KEYS[4] and redis.call('exists', KEYS[4]) == 1 then return -number end
 return number
 """)
 
-# KEYS: notified, deliveries, body, running, endpoint. ARGV: channel, message, seconds, holder, what
-# was asked if the endpoint gave no answer. Whole or not at all, so nobody is told twice.
-_END: Final = Script("""
+# KEYS: notified, deliveries, body, running, endpoint, those of the publication. ARGV: seconds,
+# holder, what was asked if the endpoint gave no answer, the publication. Whole or not at all, so
+# nobody is told twice. The keys are in several slots: this needs a Redis that is no cluster.
+_END: Final = Script(
+    PUBLISH_LUA
+    + """
 if redis.call('exists', KEYS[1]) == 0 then
-  if ARGV[5] ~= '' then redis.call('set', KEYS[5], ARGV[5], 'EX', ARGV[3]) end
-  redis.call('publish', ARGV[1], ARGV[2])
-  redis.call('set', KEYS[1], '1', 'EX', ARGV[3])
+  if ARGV[3] ~= '' then redis.call('set', KEYS[5], ARGV[3], 'EX', ARGV[1]) end
+  ws_hub_publish(6, 4)
+  redis.call('set', KEYS[1], '1', 'EX', ARGV[1])
 end
 redis.call('unlink', KEYS[2], KEYS[3])
-if redis.call('get', KEYS[4]) == ARGV[4] then redis.call('del', KEYS[4]) end
+if redis.call('get', KEYS[4]) == ARGV[2] then redis.call('del', KEYS[4]) end
 return 1
-""")
+"""
+)
 
 # KEYS: running. ARGV: holder.
 _GIVE_BACK: Final = Script("""
@@ -56,19 +60,27 @@ return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0
 """)
 
 
-def end_command(task_id: str, channel: str, seconds: int) -> tuple[Any, ...]:
+def end_command(task_id: str, channel: str, settings: Settings) -> tuple[Any, ...]:
     """The arguments of EVAL that tell the owner of an end that no worker made.
 
     Args:
         task_id: The request; its result is stored.
         channel: The internal name of its owner's channel.
-        seconds: How long it is known that the owner was told.
+        settings: How long it is known that the owner was told, and what the channel keeps.
     """
-    kinds = ("notified", "deliveries", "body", "running", "endpoint")
-    told = (redis_channel(channel), encode(completed(task_id)))
-    keys = [key(kind, task_id) for kind in kinds]
     # No holder: whoever runs it keeps the lease until it has ended.
-    return (_END.text, len(keys), *keys, *told, seconds, _NOTHING, _NOTHING)
+    keys, args = _end(task_id, channel, settings, _NOTHING, _NOTHING)
+    return (_END.text, len(keys), *keys, *args)
+
+
+def _end(
+    task_id: str, channel: str, settings: Settings, holder: str, asked: str
+) -> tuple[list[str], list[str | int]]:
+    limits = HistoryLimits(settings.hub_history_messages, settings.hub_history_seconds)
+    told = publication(channel, completed(task_id), limits=limits)
+    kinds = ("notified", "deliveries", "body", "running", "endpoint")
+    keys = [key(kind, task_id) for kind in kinds]
+    return [*keys, *told.keys], [settings.result_ttl_seconds, holder, asked, *told.args]
 
 
 class Begun(NamedTuple):
@@ -94,8 +106,7 @@ class Runs:
     """
 
     def __init__(self, settings: Settings, scripts: Scripts, leases: Leases) -> None:
-        self._ttl: Final = settings.result_ttl_seconds
-        self._url: Final = settings.redis_url
+        self._settings: Final = settings
         self._scripts: Final = scripts
         self._leases: Final = leases
         self._sealer: Final = Sealer(settings, "record")
@@ -114,7 +125,7 @@ class Runs:
             keys.append(result_key)
         holder, dead = self._leases.new_holder(), _NOTHING
         while True:
-            args = (holder, int(LEASE_SECONDS * 1000), self._ttl, dead)
+            args = (holder, int(LEASE_SECONDS * 1000), self._settings.result_ttl_seconds, dead)
             found = self._scripts.run(_BEGIN, keys, args)
             if isinstance(found, int):
                 break
@@ -143,19 +154,9 @@ class Runs:
             redis.RedisError: Redis did not answer.
         """
         task_id = request.task_id
-        kinds = ("notified", "deliveries", "body", "running", "endpoint")
         asked = _NOTHING if answered else self._sealer.seal(request.endpoint.encode("latin-1"))
-        self._scripts.run(
-            _END,
-            [key(kind, task_id) for kind in kinds],
-            (
-                redis_channel(request.channel),
-                encode(completed(task_id)),
-                self._ttl,
-                self._leases.holder(task_id),
-                asked,
-            ),
-        )
+        holder = self._leases.holder(task_id)
+        self._scripts.run(_END, *_end(task_id, request.channel, self._settings, holder, asked))
         self._leases.drop(task_id)
 
     def leave(self, task_id: str) -> None:
@@ -170,7 +171,7 @@ class Runs:
     def _sees_result(self, backend: Any) -> bool:
         """Whether the results are in the same database, where a script can see them."""
         if self._result_is_ours is None:
-            self._result_is_ours = _same_database(backend, self._url)
+            self._result_is_ours = _same_database(backend, self._settings.redis_url)
         return self._result_is_ours
 
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ws_hub import Subscriber, SubscriptionTimeout
+from ws_hub import Published, Subscriber, SubscriptionTimeout
 
 T = TypeVar("T")
 
@@ -77,9 +77,9 @@ class _News:
         self._task_id = task_id
         self.heard = asyncio.Event()
 
-    def deliver(self, text: str) -> None:
-        # No parsing: a false alarm costs one look.
-        if self._task_id in text:
+    def deliver(self, published: Published) -> None:
+        # Not looked into: a false alarm costs one look.
+        if self._task_id in published.text:
             self.heard.set()
 
     def resubscribed(self) -> None:

@@ -1,4 +1,4 @@
-"""A WebSocket hub over Redis: clients hear at once that their task has ended.
+"""A WebSocket and SSE hub over Redis: clients hear that their task has ended, even if they were away.
 
     from fastapi import FastAPI
     from ws_hub import Hub, HubSettings
@@ -6,7 +6,7 @@
     app = FastAPI()
     Hub(HubSettings()).install(app)
 
-adds `/ws?token=JWT` and `/ws?channel=NAME`; `uvicorn ws_hub.main:app` runs it as a process of its
+adds `/ws?token=JWT`, `/ws?channel=NAME` and the same at `/events`; `uvicorn ws_hub.main:app` runs it as a process of its
 own. Any process publishes with `publish(redis_client, user_channel("alice"), completed(task_id))`.
 """
 
@@ -17,9 +17,13 @@ from ws_hub.errors import (
     BadMessage,
     HubConfigurationError,
     HubError,
+    NotAllowed,
     SubscriptionTimeout,
     TokenRejected,
+    TooManyConnections,
 )
+from ws_hub.history import PUBLISH_LUA, HistoryLimits, Publication, publication
+from ws_hub.positions import Position, parse_position
 from ws_hub.protocol import (
     anonymous_channel,
     completed,
@@ -31,6 +35,8 @@ from ws_hub.protocol import (
     user_of_channel,
 )
 from ws_hub.publish import publish, publish_async
+from ws_hub.published import Published
+from ws_hub.revocation import revoke, revoke_async
 from ws_hub.settings import CommaSeparated, HubSettings
 from ws_hub.tokens import Claims, TokenVerifier
 
@@ -39,25 +45,36 @@ if TYPE_CHECKING:
     from ws_hub.subscriber import Subscriber
 
 __all__ = [
+    "PUBLISH_LUA",
     "BadChannel",
     "BadMessage",
     "Claims",
     "CommaSeparated",
+    "HistoryLimits",
     "Hub",
     "HubConfigurationError",
     "HubError",
     "HubSettings",
+    "NotAllowed",
+    "Position",
+    "Publication",
+    "Published",
     "Subscriber",
     "SubscriptionTimeout",
     "TokenRejected",
     "TokenVerifier",
+    "TooManyConnections",
     "anonymous_channel",
     "completed",
     "encode",
     "is_anonymous_name",
+    "parse_position",
+    "publication",
     "publish",
     "publish_async",
     "redis_channel",
+    "revoke",
+    "revoke_async",
     "shown_channel",
     "user_channel",
     "user_of_channel",

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
+from urllib.parse import unquote
 
 from ws_hub.errors import BadChannel, BadMessage
 
@@ -22,6 +23,9 @@ CLOSE_RESTART: Final = 1012
 #: IANA WebSocket close codes: try again later (reads too slowly, or Redis is away).
 CLOSE_TRY_AGAIN_LATER: Final = 1013
 
+#: Carries what concerns all hubs. It has no `user.` or `anon.` in front, so it is nobody's channel.
+HUBS: Final = "hub"
+
 #: RFC 6455 5.5: a control frame carries 125 bytes, two of them the close code.
 CLOSE_REASON_BYTES: Final = 123
 
@@ -29,6 +33,7 @@ _ANONYMOUS_NAME = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
 _USER_PREFIX = "user."
 _ANONYMOUS_PREFIX = "anon."
 _REDIS_PREFIX = "ws_hub:"
+_ESCAPES = str.maketrans({"{": "%7B", "}": "%7D", "%": "%25"})
 
 
 def is_anonymous_name(name: str) -> bool:
@@ -72,8 +77,18 @@ def shown_channel(channel: str) -> str:
 
 
 def redis_channel(channel: str) -> str:
-    """The Redis pub/sub channel that carries an internal channel."""
-    return _REDIS_PREFIX + channel
+    """The Redis pub/sub channel that carries an internal channel.
+
+    Braces are written as %7B and %7D: in a Redis Cluster they would choose the slot, and a user's
+    `sub` may have some.
+    """
+    return _REDIS_PREFIX + channel.translate(_ESCAPES)
+
+
+def channel_of_redis(name: str) -> str:
+    """The internal channel that a Redis pub/sub channel carries."""
+    channel = name.removeprefix(_REDIS_PREFIX)
+    return unquote(channel) if "%" in channel else channel
 
 
 def completed(task_id: str, status: str = "completed") -> dict[str, Any]:
@@ -114,27 +129,13 @@ def encode(message: Mapping[str, Any]) -> str:
     return json.dumps(message, separators=(",", ":"))
 
 
-def parse_published(payload: bytes) -> str:
-    """A message from Redis as text for clients.
-
-    Raises:
-        BadMessage: It is not a JSON object with a `type`, so some other program published it.
-    """
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError:
-        raise BadMessage("the published message is not UTF-8") from None
-    _object_with_type(text, "the published message")
-    return text
-
-
 def parse_client(text: str) -> Literal["ping", "pong"]:
     """The type of a client's message.
 
     Raises:
         BadMessage: It is none of the messages a client may send.
     """
-    kind = _object_with_type(text, "the message")
+    kind: str = parse_message(text, "the message")["type"]
     match kind:
         case "ping" | "pong":
             return kind
@@ -147,12 +148,16 @@ def close_reason(reason: str) -> str:
     return reason.encode()[:CLOSE_REASON_BYTES].decode(errors="ignore")
 
 
-def _object_with_type(text: str, what: str) -> str:
+def parse_message(text: str, what: str) -> dict[str, Any]:
+    """A message of either direction, as an object that has a `type`.
+
+    Raises:
+        BadMessage: It is none; the text begins with `what`.
+    """
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
         raise BadMessage(f"{what} is not JSON") from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise BadMessage(f'{what} is not a JSON object with a "type"')
-    kind: str = message["type"]
-    return kind
+    return message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ws_hub.protocol import encode, redis_channel
+from ws_hub.history import PUBLISH, publication
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,14 +12,28 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
+    from ws_hub.history import HistoryLimits, Publication
 
-def publish(client: Redis, channel: str, message: Mapping[str, Any]) -> int:
-    """Publishes `message` to everyone who listens on `channel` now; nobody else ever gets it.
+
+def publish(
+    client: Redis,
+    channel: str,
+    message: Mapping[str, Any],
+    *,
+    limits: HistoryLimits | None = None,
+    once: str | None = None,
+) -> int:
+    """Publishes `message` to who listens on `channel`, and keeps it for who comes back.
+
+    The client may send it again when its connection was lost: it is published once all the same.
 
     Args:
         client: A Redis client of the caller's.
         channel: The internal name, from `user_channel` or `anonymous_channel`.
         message: For instance `completed(task_id)`.
+        limits: How much history is kept. Default: `HistoryLimits()`.
+        once: A name of this message, for callers that try again themselves: of several
+            publications of one name soon after each other only the first counts.
 
     Returns:
         How many hub processes took it (each serves any number of sockets).
@@ -27,13 +41,47 @@ def publish(client: Redis, channel: str, message: Mapping[str, Any]) -> int:
     Raises:
         redis.RedisError: Redis did not take it.
     """
-    return client.publish(redis_channel(channel), encode(message))
+    # Here: who only names channels needs no Redis client.
+    from redis.exceptions import NoScriptError
+
+    made = publication(channel, message, limits=limits, once=once)
+    connection: Any = client
+    try:
+        took: int = connection.execute_command(*_by_sha(made))
+    except NoScriptError:
+        took = connection.execute_command(*_by_text(made))
+    return took
 
 
-async def publish_async(client: AsyncRedis, channel: str, message: Mapping[str, Any]) -> int:
+async def publish_async(
+    client: AsyncRedis,
+    channel: str,
+    message: Mapping[str, Any],
+    *,
+    limits: HistoryLimits | None = None,
+    once: str | None = None,
+) -> int:
     """`publish` for asyncio.
 
     Raises:
         redis.RedisError: Redis did not take it.
     """
-    return await client.publish(redis_channel(channel), encode(message))
+    # Here: who only names channels needs no Redis client.
+    from redis.exceptions import NoScriptError
+
+    made = publication(channel, message, limits=limits, once=once)
+    connection: Any = client
+    try:
+        took: int = await connection.execute_command(*_by_sha(made))
+    except NoScriptError:
+        took = await connection.execute_command(*_by_text(made))
+    return took
+
+
+def _by_sha(made: Publication) -> tuple[str | int, ...]:
+    return ("EVALSHA", PUBLISH.sha, len(made.keys), *made.keys, *made.args)
+
+
+def _by_text(made: Publication) -> tuple[str | int, ...]:
+    # Redis keeps it: the next one goes by its digest again.
+    return ("EVAL", PUBLISH.text, len(made.keys), *made.keys, *made.args)

@@ -117,6 +117,41 @@ class HubSettings(BaseSettings):
         gt=0,
         description="How long a new client waits for Redis before a close (1013).",
     )
+    hub_auth_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long a client of version 2 may take to log in or subscribe (1008).",
+    )
+    hub_history_messages: int = Field(
+        default=256, gt=0, description="Messages of a channel kept for clients that come back."
+    )
+    hub_history_seconds: int = Field(
+        default=3600, gt=0, description="How long they are kept after a channel's last message."
+    )
+    hub_connections_per_user: int = Field(
+        default=100, ge=0, description="Connections of one user to one hub process; 0: no limit."
+    )
+    hub_connections_per_address: int = Field(
+        default=1000,
+        ge=0,
+        description=(
+            "Connections from one address to one hub process; 0: no limit. Behind a balancer"
+            " uvicorn needs --forwarded-allow-ips to know addresses."
+        ),
+    )
+    hub_channels_per_connection: int = Field(
+        default=100, gt=0, description="Channels that one connection may hear."
+    )
+    hub_client_messages_per_second: float = Field(
+        default=100.0,
+        gt=0,
+        description="Messages a client may send (five seconds' worth at once) before a close (1013).",
+    )
+    hub_reconnects_per_second: float = Field(
+        default=500.0,
+        gt=0,
+        description="When the hub stops it asks its clients to come back at that rate.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="Least severe log lines that are written."
     )

@@ -15,13 +15,11 @@ from redis.exceptions import RedisError
 
 from ws_hub.cancelling import cancel_all
 from ws_hub.errors import BadMessage, SubscriptionTimeout
-from ws_hub.protocol import parse_published, redis_channel
+from ws_hub.protocol import HUBS, channel_of_redis, redis_channel
+from ws_hub.published import Published, parse_published
 
 logger = logging.getLogger(__name__)
 
-# Always subscribed, so that the connection is one of pub/sub even without sockets. It has no
-# `user.` or `anon.` in front, so it is nobody's channel.
-_OWN_CHANNEL: Final = "hub"
 _CONNECT_TIMEOUT_SECONDS: Final = 5.0
 _FIRST_DELAY_SECONDS: Final = 0.1
 _LONGEST_DELAY_SECONDS: Final = 3.0
@@ -34,7 +32,7 @@ _Command = tuple[Literal["subscribe", "unsubscribe", "ping"], str]
 class Listener(Protocol):
     """Who hears a channel. Both methods are called on the event loop and must not block."""
 
-    def deliver(self, text: str) -> None:
+    def deliver(self, published: Published) -> None:
         """Takes a published message."""
 
     def resubscribed(self) -> None:
@@ -58,9 +56,13 @@ class Subscriber:
         redis_url: Where Redis is.
         silence_seconds: After that long without a word Redis is pinged, and after as long again
             the connection is taken for lost (a host that vanished closes nothing).
+        control: Hears what concerns all hubs.
     """
 
-    def __init__(self, redis_url: str, *, silence_seconds: float = 10.0) -> None:
+    def __init__(
+        self, redis_url: str, *, silence_seconds: float = 10.0, control: Listener | None = None
+    ) -> None:
+        self._control = control
         self._redis_url = redis_url
         self._silence_seconds = silence_seconds
         self._listeners: dict[str, set[Listener]] = {}
@@ -151,7 +153,8 @@ class Subscriber:
             pubsub = client.pubsub()
             tasks: set[asyncio.Task[None]] = set()
             try:
-                await pubsub.subscribe(redis_channel(_OWN_CHANNEL))
+                # First and always, so that the connection is one of pub/sub even without sockets.
+                await pubsub.subscribe(redis_channel(HUBS))
                 commands = self._commands = asyncio.Queue()
                 for channel in self._listeners:
                     self._command("subscribe", channel)
@@ -201,22 +204,28 @@ class Subscriber:
     def _dispatch(self, message: dict[str, Any]) -> None:
         if message["type"] not in {"subscribe", "message"}:
             return
-        channel = message["channel"].decode().removeprefix(redis_channel(""))
+        channel = channel_of_redis(message["channel"].decode())
         if message["type"] == "subscribe":
             self._answered(channel)
             return
         try:
-            text = parse_published(message["data"])
+            published = parse_published(channel, message["data"])
         except BadMessage as wrong:
             logger.warning("dropped what was published to a channel of the hub: %s", wrong)
             return
+        if channel == HUBS:
+            if self._control is not None:
+                self._control.deliver(published)
+            return
         for listener in tuple(self._listeners.get(channel, ())):
-            listener.deliver(text)
+            listener.deliver(published)
 
     def _answered(self, channel: str) -> None:
-        if channel == _OWN_CHANNEL:
+        if channel == HUBS:
             if self._failures:
                 logger.info("Redis connection is back")
+                if self._control is not None:
+                    self._control.resubscribed()
             self._failures = 0
             return
         self._unanswered[channel] -= 1

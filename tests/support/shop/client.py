@@ -11,6 +11,7 @@ from httpx import Response
 
 from tests.support.waiting import wait_until
 from ws_hub import redis_channel
+from ws_hub.published import parse_published
 
 CHANNEL = "channel-of-the-test-0"
 ANONYMOUS = {"X-Async-Request": CHANNEL}
@@ -72,7 +73,9 @@ def listening(store: "redis.Redis", channel: str) -> Iterator[Callable[[], list[
         def heard() -> list[str]:
             while message := pubsub.get_message(timeout=0):
                 assert message["type"] == "message"
-                told.append(json.loads(json.loads(message["data"])["data"])["task_id"])
+                told.append(
+                    json.loads(parse_published(channel, message["data"]).field("data"))["task_id"]
+                )
             return told
 
         yield heard

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ws_hub import protocol
 from ws_hub.errors import BadChannel, BadMessage
+from ws_hub.published import parse_published
 
 LEGAL = string.ascii_letters + string.digits + "_-"
 
@@ -72,12 +73,12 @@ def test_a_bad_message_is_the_only_way_parsing_fails(text: str) -> None:
 @pytest.mark.parametrize("payload", [b"\xff\xfe", b"hello", b"null", b'{"no": "type"}'])
 def test_what_another_program_published_is_a_bad_message(payload: bytes) -> None:
     with pytest.raises(BadMessage):
-        protocol.parse_published(payload)
+        parse_published("anon.x", payload)
 
 
 def test_a_published_message_comes_out_as_it_went_in() -> None:
     text = protocol.encode(protocol.completed("x"))
-    assert protocol.parse_published(text.encode()) == text
+    assert parse_published("anon.x", text.encode()).text == text
     assert json.loads(text) == protocol.completed("x")
 
 

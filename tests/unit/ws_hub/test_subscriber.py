@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ws_hub import SubscriptionTimeout
+from ws_hub import Published, SubscriptionTimeout
 from ws_hub.subscriber import Subscriber, _delay_seconds
 
 
@@ -14,8 +14,8 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def deliver(self, text: str) -> None:
-        self.heard.append(text)
+    def deliver(self, published: Published) -> None:
+        self.heard.append(published.text)
 
     def resubscribed(self) -> None:
         self.heard.append("resubscribed")
