@@ -23,15 +23,21 @@ NAME = "anonymous-channel-of-a-test"
 
 
 class RunningHub:
-    def __init__(self, settings: HubSettings, app: Starlette | None = None) -> None:
+    def __init__(
+        self,
+        settings: HubSettings,
+        app: Starlette | None = None,
+        port: int | None = None,
+        **options: Any,
+    ) -> None:
         self.settings = settings
         self.hub = Hub(settings)
         self.app = app or Starlette()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._note_loop()
         self.hub.install(self.app)
-        self.port = free_port()
-        config = uvicorn.Config(self.app, port=self.port, log_level="warning")
+        self.port = port or free_port()
+        config = uvicorn.Config(self.app, port=self.port, log_level="warning", **options)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 

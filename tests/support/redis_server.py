@@ -27,8 +27,10 @@ def redis_binary() -> str:
 class RedisServer:
     """Starts on enter, ends on exit. `stop` and `start` let a test take it away in between."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, keeps: bool = False) -> None:
         self.directory = directory
+        #: Whether what it holds survives a stop.
+        self.keeps = keeps
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -39,7 +41,7 @@ class RedisServer:
     def start(self) -> None:
         command = [
             redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-            "--appendonly", "no", "--dir", str(self.directory), "--logfile", "redis.log",
+            "--appendonly", "yes" if self.keeps else "no", "--dir", str(self.directory), "--logfile", "redis.log",
         ]  # fmt: skip
         self.process = subprocess.Popen(command)
         client = redis.Redis(port=self.port)

@@ -9,7 +9,15 @@ from ws_hub import HubSettings
 
 
 class StartHub(Protocol):
-    def __call__(self, app: Starlette | None = None, **settings: Any) -> RunningHub: ...
+    def __call__(
+        self,
+        app: Starlette | None = None,
+        *,
+        port: int | None = None,
+        server: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> RunningHub:
+        """`server`: options of uvicorn's; the rest are the hub's settings."""
 
 
 @pytest.fixture
@@ -18,9 +26,15 @@ def start_hub(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start
         monkeypatch.delenv(name, raising=False)
     running: list[RunningHub] = []
 
-    def start(app: Starlette | None = None, **settings: Any) -> RunningHub:
+    def start(
+        app: Starlette | None = None,
+        *,
+        port: int | None = None,
+        server: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> RunningHub:
         values = {"redis_url": redis_url, "secret_key": SECRET, **settings}
-        hub = RunningHub(HubSettings.model_validate(values), app)
+        hub = RunningHub(HubSettings.model_validate(values), app, port, **(server or {}))
         hub.start()
         running.append(hub)
         return hub

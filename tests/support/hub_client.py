@@ -1,0 +1,54 @@
+"""A client of version 2, as small as can be: it remembers the last id of its channel."""
+
+import json
+import time
+from contextlib import suppress
+from typing import Any
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+
+class NumberedClient:
+    """Follows one channel through every reconnect; what it was told stands in `heard`."""
+
+    def __init__(self, url: str, channel: str) -> None:
+        self.heard: list[str] = []
+        self.gaps = 0
+        self.reconnects = -1
+        self._url = f"{url}?protocol=2&channel={channel}"
+        self._last: str | None = None
+
+    def listen(self, until: str, within: float) -> None:
+        """Returns once `until` was heard."""
+        deadline = time.monotonic() + within
+        while until not in self.heard[-1:]:
+            assert time.monotonic() < deadline, (
+                f"{until} not within {within:g} s: {len(self.heard)} messages, last {self.heard[-1:]}, "
+                f"{self.reconnects} reconnects"
+            )
+            with suppress(OSError, WebSocketException, TimeoutError):
+                self._one_connection(until, deadline)
+
+    def _one_connection(self, until: str, deadline: float) -> None:
+        since = "" if self._last is None else f"&since={self._last}"
+        with connect(
+            self._url + since, open_timeout=2, close_timeout=0.2, compression=None
+        ) as socket:
+            self.reconnects += 1
+            while time.monotonic() < deadline and until not in self.heard[-1:]:
+                self._take(json.loads(_received(socket)))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "subscribed":
+            self._last = message["id"]
+            self.gaps += message["recovered"] is False
+        elif message["type"] == "data":
+            self._last = message["id"]
+            self.heard.append(message["data"])
+
+
+def _received(socket: ClientConnection) -> str:
+    text = socket.recv(timeout=5)
+    assert isinstance(text, str)
+    return text
