@@ -40,17 +40,18 @@ class Identities:
     def __init__(self, settings: Settings) -> None:
         self._tokens = TokenVerifier(settings)
         self._allow_anonymous = settings.allow_anonymous
+        self._ignores_tokens = settings.bearer_tokens == "ignored"
         # Without a key a captured request proves nothing: then its token must.
         self._sealed = bool(settings.secret_key)
 
     async def prepare(self, headers: Headers) -> None:
         """Fetches the key that the request's token was signed with, if that is to be fetched."""
-        token = _bearer(headers)
+        token = self._bearer(headers)
         if token is not None:
             await self._tokens.prepare(token)
 
     def of_token(self, headers: Headers, at: datetime | None = None) -> Identity | None:
-        """The bearer of the request's token; None without `Authorization: Bearer`.
+        """The bearer of the request's token; None without one, or if tokens are ignored.
 
         Args:
             headers: The request's.
@@ -59,7 +60,7 @@ class Identities:
         Raises:
             Problem: 401, the token is not valid.
         """
-        token = _bearer(headers)
+        token = self._bearer(headers)
         if token is None:
             return None
         try:
@@ -67,6 +68,12 @@ class Identities:
         except TokenRejected as rejected:
             raise unauthorized(_sentence(rejected.reason)) from None
         return Identity(sub, user_channel(sub))
+
+    def _bearer(self, headers: Headers) -> str | None:
+        if self._ignores_tokens:
+            return None
+        scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else None
 
     def anonymous(self, name: str | None) -> Identity | None:
         """Who knows the anonymous channel `name`; None if it is none.
@@ -125,11 +132,6 @@ async def current_identity(connection: HTTPConnection) -> Identity:
     if identity is None:
         raise unauthorized("Send a Bearer token, or an anonymous channel in X-Async-Request.")
     return identity
-
-
-def _bearer(headers: Headers) -> str | None:
-    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _sentence(reason: str) -> str:

@@ -41,6 +41,13 @@ class Settings(HubSettings):
         " in the place of ASGI_APP.",
     )
 
+    bearer_tokens: Literal["verified", "ignored"] = Field(
+        default="verified",
+        description="`verified`: a Bearer token must be a JWT by these settings, and its `sub` owns"
+        " the request. `ignored`: tokens are the app's own business, whatever they are; requests"
+        " belong to anonymous channels.",
+    )
+
     kafka_bootstrap_servers: str = Field(
         default="localhost:9092", description="Kafka brokers, as host:port, comma-separated."
     )

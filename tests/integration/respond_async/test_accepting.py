@@ -51,6 +51,23 @@ def test_the_202_says_where_and_when_to_ask(client: TestClient, token: str) -> N
     assert answer.headers["cache-control"] == "no-store"
 
 
+def test_tokens_of_the_apps_own_are_its_business_if_they_are_ignored(
+    settings: Settings, celery: Celery
+) -> None:
+    opaque = {"Authorization": "Bearer key-of-the-shop's-own"}
+    asked = {**opaque, "X-Async-Request": "true"}
+    with shop(settings, celery) as client:
+        assert_problem(client.get("/maybe", headers=asked), 401, "token")
+    with shop(settings, celery, bearer_tokens="ignored") as client:
+        accepted = client.get("/maybe", headers=asked)
+        assert accepted.status_code == 202
+        channel = accepted.json()["meta"]["channel"]
+        where = accepted.headers["location"]
+        assert client.get(where, headers=opaque).status_code == 401
+        named = {**opaque, "X-Async-Request": channel}
+        assert client.get(where, headers=named).status_code == 202
+
+
 def test_the_location_is_right_behind_a_proxy_that_strips_a_prefix(
     settings: Settings, celery: Celery
 ) -> None:
