@@ -67,15 +67,11 @@ class Socket(ABC):
     async def run(self) -> Ending:
         """Serves the client until something ends it, and says what; closing is the caller's."""
         reading = self._loop.create_task(self._read())
-        either: list[asyncio.Future[Any]] = [self._ending, reading]
+        reading.add_done_callback(self._has_read)
         self._beat_later()
         try:
             self._opened()
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                reading.result()
-        except WebSocketDisconnect:
-            self.end(None)
+            return await self._ending
         finally:
             for timer in (self._beat, self._expiry):
                 if timer is not None:
@@ -83,7 +79,6 @@ class Socket(ABC):
             self._closed()
             await cancel_all([reading])
             await self._outbox.close()
-        return await self._ending
 
     @abstractmethod
     def restart(self, seconds: int) -> None:
@@ -139,6 +134,11 @@ class Socket(ABC):
                 self._put(answer)
             # A burst is received without a real await: let the writer take its turn.
             await asyncio.sleep(0)
+
+    def _has_read(self, reading: asyncio.Task[None]) -> None:
+        error = None if reading.cancelled() else reading.exception()
+        if isinstance(error, Exception):
+            self._has_gone(error)
 
     def _is_flooded(self) -> bool:
         rate, now = self._settings.hub_client_messages_per_second, self._loop.time()
