@@ -5,7 +5,9 @@ import base64
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable
+from typing import Any
 
 _KEY = base64.b64encode(os.urandom(16)).decode()
 
@@ -19,6 +21,7 @@ class Client(asyncio.Protocol):
         self._heard = heard
         self._buffer = b""
         self._upgraded = False
+        self._inflate: Any = None
         self.transport: asyncio.Transport | None = None
         self.lost = False
 
@@ -28,6 +31,8 @@ class Client(asyncio.Protocol):
         transport.write(
             f"GET /ws?{self._query} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            # As every browser does.
+            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
             f"Sec-WebSocket-Key: {_KEY}\r\n\r\n".encode()
         )
 
@@ -61,6 +66,10 @@ class Client(asyncio.Protocol):
         if len(self._buffer) < start + size:
             return None
         opcode, payload = self._buffer[0] & 15, self._buffer[start : start + size]
+        if self._buffer[0] & 64:
+            # RFC 7692 7.2.2
+            self._inflate = self._inflate or zlib.decompressobj(-zlib.MAX_WBITS)
+            payload = self._inflate.decompress(payload + b"\x00\x00\xff\xff")
         self._buffer = self._buffer[start + size :]
         return opcode, payload
 

@@ -16,6 +16,6 @@ def test_every_kind_of_measurement_still_works(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(report.read_text())
-    assert set(results) == {"fanout", "v1", "naive", "latency"}
+    assert set(results) == {"fanout", "v1", "naive", "naive, tuned", "latency"}
     assert {results[kind]["delivered"] for kind in ("fanout", "v1", "naive")} == {300}
     assert results["latency"]["delivered"] == 50
