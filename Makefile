@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 # Tests wait more than they work; each process has servers of its own.
 TEST_PROCESSES ?= 3
 
-.PHONY: run test long upstream check format bench bench-transport bench-pool bench-replay bench-accept bench-hub docs lock clean
+.PHONY: run test long upstream check js format bench bench-transport bench-pool bench-replay bench-accept bench-hub docs lock clean
 
 run: $(INSTALLED)  ## the whole service, with an embedded Redis and Kafka unless REDIS_URL / KAFKA_BOOTSTRAP_SERVERS are set
 	@$(BIN)/python -m respond_async.dev
@@ -23,6 +23,9 @@ check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+js:  ## types and unit tests of the JavaScript client; its other tests are in `make test`
+	cd clients/js && npm install --silent && npm run check && npm test
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
