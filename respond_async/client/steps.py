@@ -190,14 +190,18 @@ def _asked(
 
 
 def _job(request: httpx.Request, response: httpx.Response) -> Job | None:
-    try:
-        task_id = response.json()["meta"]["async_request_id"]
-        channel = response.json()["meta"].get("channel")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
     location = response.headers.get("Location")
-    if not isinstance(task_id, str) or location is None:
+    if location is None:
         return None
+    channel = None
+    try:
+        meta = response.json()["meta"]
+        task_id, channel = meta["async_request_id"], meta.get("channel")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # The answer to HEAD has no body.
+        if "respond-async" not in response.headers.get("Preference-Applied", ""):
+            return None
+        task_id = location.rstrip("/").rpartition("/")[2]
     kept = (_HEADER, "Authorization", "Cookie", "User-Agent")
     headers = {name: request.headers[name] for name in kept if name in request.headers}
     if channel is not None:

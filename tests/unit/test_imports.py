@@ -21,6 +21,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 #: What `kafka_transport` may import at all: any Celery project can use it alone.
 TRANSPORT_NEEDS = {"kombu", "amqp", "confluent_kafka"}
 
+#: What `respond_async.client` may import at all: anyio comes with httpx.
+CLIENT_NEEDS = {"httpx", "anyio"}
+
 #: What its command of `celery` needs on top.
 COMMAND_NEEDS = {
     "kafka_transport/command.py": {"celery", "click"},
@@ -61,6 +64,23 @@ def test_the_transport_needs_nothing_but_kombu_and_the_kafka_client() -> None:
     for module in modules_of("kafka_transport"):
         more = COMMAND_NEEDS.get(str(module.relative_to(ROOT)), set())
         assert imports_of(module.read_text()) <= allowed | more, module
+
+
+def test_the_python_client_needs_nothing_but_httpx() -> None:
+    for module in modules_of("respond_async/client"):
+        tree = ast.parse(module.read_text())
+        own = {
+            node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+        allowed = CLIENT_NEEDS | {"respond_async"} | sys.stdlib_module_names
+        assert imports_of(module.read_text()) <= allowed, module
+        assert all(
+            name.startswith("respond_async.client")
+            for name in own
+            if name.split(".")[0] == "respond_async"
+        ), module
 
 
 def test_the_check_sees_an_import_inside_a_function() -> None:

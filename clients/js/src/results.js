@@ -29,13 +29,17 @@ export async function accepted(response, resultsUrl) {
     .clone()
     .json()
     .catch(() => undefined);
-  const id = body?.meta?.async_request_id;
-  if (typeof id !== 'string') return undefined;
   const given = response.headers.get('location');
+  let id = body?.meta?.async_request_id;
+  if (given && response.headers.get('preference-applied')?.includes('respond-async')) {
+    // The answer to HEAD has no body.
+    id ??= given.replace(/\/$/, '').split('/').at(-1);
+  }
+  if (typeof id !== 'string') return undefined;
   const location = given
     ? new URL(given, response.url || resultsUrl)
     : new URL(`${encodeURIComponent(id)}/`, resultsUrl);
-  return { id, location, channel: body.meta.channel };
+  return { id, location, channel: body?.meta?.channel };
 }
 
 /** Milliseconds of `Retry-After`. @param {Response} response @param {number} otherwise */
