@@ -1,6 +1,6 @@
 """The reference service: `uvicorn app.main:app`.
 
-Demo endpoints under `/api/v1/demo`, the result endpoint and the capture of respond_async, the
+A page at `/`, demo endpoints under `/api/v1/demo`, the result endpoint and the capture of respond_async, the
 hub's `/ws`, `/livez` and `/readyz`. With ASGI_APP or UPSTREAM_URL set, that app or API takes the
 place of the demo, unchanged.
 """
@@ -14,6 +14,7 @@ import config
 from app.demo import fail, me, report, sleep
 from app.demo.tokens import token_router
 from app.health import health_router
+from app.page import install_page
 from config.logging import configure_logging
 from respond_async import AsyncRequests, Gateway, Settings
 from respond_async.celery_face import load
@@ -45,6 +46,7 @@ def create_app(settings: Settings | None = None, celery: Celery | None = None) -
     Hub(settings).install(app)
     app.include_router(health_router(settings.redis_url, _later(celery)))
     app.include_router(_demo(settings))
+    install_page(app)
     return app
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from respond_async.options import AsyncOptions, async_options
     from respond_async.plan import Retry
     from respond_async.problems import Problem
+    from respond_async.progress import CurrentProgress, Progress, current_progress
     from respond_async.scope import ReplayInfo, replay_info
     from respond_async.settings import Settings, settings_table
 
@@ -44,10 +45,12 @@ __all__ = [
     "AsyncRequests",
     "BodyLostError",
     "ConfigurationError",
+    "CurrentProgress",
     "EnvelopeError",
     "Gateway",
     "Identity",
     "Problem",
+    "Progress",
     "ReplayInfo",
     "RespondAsyncError",
     "Retry",
@@ -55,6 +58,7 @@ __all__ = [
     "StoreUnavailableError",
     "async_options",
     "current_identity",
+    "current_progress",
     "optional_identity",
     "replay_info",
     "require_async",
@@ -77,6 +81,7 @@ _MODULES: Final = {
     "options": ("AsyncOptions", "async_options"),
     "plan": ("Retry",),
     "problems": ("Problem",),
+    "progress": ("CurrentProgress", "Progress", "current_progress"),
     "scope": ("ReplayInfo", "replay_info"),
     "settings": ("Settings", "settings_table"),
 }

@@ -23,8 +23,10 @@ from respond_async.overload import Backlogs
 from respond_async.owned import OwnedReads, OwnedWrites
 from respond_async.ownership import Ownership
 from respond_async.problems import Problem, answer_problem
+from respond_async.progress import ProgressReports
 from respond_async.raw_request import RawRequestMiddleware
 from respond_async.results import Results
+from respond_async.scope import PROGRESS
 from respond_async.sealing import Sealer, warn_of_missing_key
 from respond_async.settings import Settings
 from respond_async.stored import StoredAnswers
@@ -134,9 +136,10 @@ class AsyncRequests:
         build = app.build_middleware_stack
         limit = self.settings.max_request_bytes
         timeout = self.settings.request_body_timeout_seconds
+        shared = {PROGRESS: ProgressReports(self.settings, self._later)}
 
         def build_with_ours() -> Any:
-            return RawRequestMiddleware(build(), identities, limit, timeout)
+            return RawRequestMiddleware(build(), identities, limit, timeout, shared=shared)
 
         app.build_middleware_stack = build_with_ours  # type: ignore[method-assign]
 

@@ -6,7 +6,7 @@ is read by the capture, piece by piece.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from respond_async.identity import Identities
@@ -115,13 +115,27 @@ class RawRequest:
 
 
 class RawRequestMiddleware:
-    """Keeps the raw request of those that carry `X-Async-Request`; lets all others pass."""
+    """Keeps the raw request of those that carry `X-Async-Request`; lets all others pass.
+
+    Args:
+        app: The next one.
+        identities: Tells callers.
+        limit_bytes: The largest body of a captured request.
+        timeout_seconds: How long the next part of it may take.
+        shared: What every scope is given on top.
+    """
 
     def __init__(
-        self, app: App, identities: Identities, limit_bytes: int, timeout_seconds: float
+        self,
+        app: App,
+        identities: Identities,
+        limit_bytes: int,
+        timeout_seconds: float,
+        *,
+        shared: Mapping[str, Any],
     ) -> None:
         self._app = app
-        self._identities = identities
+        self._shared = {IDENTITIES: identities, **shared}
         self._limit = limit_bytes
         self._timeout = timeout_seconds
 
@@ -130,7 +144,7 @@ class RawRequestMiddleware:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        scope[IDENTITIES] = self._identities
+        scope.update(self._shared)
         http = scope["type"] == "http"
         captured = http and is_captured(scope)
         if captured or (http and scope["path"].rstrip("/").endswith("/raw")):

@@ -11,6 +11,8 @@ REPLAY: Final = "respond_async.replay"
 RAW_REQUEST: Final = "respond_async.request"
 #: The `Identities` of the app.
 IDENTITIES: Final = "respond_async.identities"
+#: The `ProgressReports` of the app.
+PROGRESS: Final = "respond_async.progress"
 #: The `Verbatim` of a request whose answer may be one that was given before.
 VERBATIM: Final = "respond_async.verbatim"
 

@@ -80,9 +80,15 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [
-        r for r in terminalreporter.stats.get("skipped", []) if "NO REAL KAFKA" in str(r.longrepr)
-    ]
+    every = terminalreporter.stats.get("skipped", [])
+    for lacking, remedy in (
+        ("NO NODE", "apt-get install nodejs (20 or newer)"),
+        ("NO CHROMIUM", "apt-get install chromium"),
+    ):
+        if count := sum(lacking in str(report.longrepr) for report in every):
+            terminalreporter.section(f"{lacking}: NOT TESTED", red=True, bold=True)
+            terminalreporter.line(f"{count} tests were skipped: {remedy}")
+    skipped = [r for r in every if "NO REAL KAFKA" in str(r.longrepr)]
     if skipped:
         terminalreporter.section("NOT TESTED ON A REAL KAFKA", red=True, bold=True)
         terminalreporter.line(f"{len(skipped)} tests were skipped: {missing()}")

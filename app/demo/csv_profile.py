@@ -8,7 +8,7 @@ column's profile says is defined in `app.demo.column`, what counts as CSV in
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from pydantic import BaseModel, Field
@@ -48,11 +48,12 @@ def _written(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def profile(file: BinaryIO) -> CsvProfile:
+def profile(file: BinaryIO, batch_read: Callable[[int], object] | None = None) -> CsvProfile:
     """Profiles a CSV file: pure computation and blocking reads, so for a thread.
 
     Args:
         file: The file's bytes, read once from where it stands; it stays open.
+        batch_read: Called after each batch of rows with how many there were so far.
 
     Returns:
         The profile.
@@ -78,6 +79,8 @@ def profile(file: BinaryIO) -> CsvProfile:
                 row[width:] = [""] * (width - len(row))
         for column, cells in zip(columns, zip(*batch, strict=True), strict=True):
             column.add(cells)
+        if batch_read is not None:
+            batch_read(count)
     return CsvProfile(
         delimiter=delimiter,
         rows=count,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response, UploadFile
 
 from app.demo.csv_profile import CsvProfile, profile
 from app.demo.csv_records import CsvRejected
-from respond_async import Problem, require_async
+from respond_async import CurrentProgress, Problem, require_async
 
 __all__ = ["router"]
 
@@ -27,14 +27,20 @@ class Format(StrEnum):
 @router.post("/csv-report", response_model=CsvProfile)
 def csv_report(
     file: UploadFile,
+    progress: CurrentProgress,
     report_format: Annotated[Format, Query(alias="format")] = Format.JSON,
 ) -> CsvProfile | Response:
     """Profiles each column of a CSV file: type, counts, missing values, min, max and mean.
 
     Answers JSON, or with `format=csv` a CSV file to download; 422 if the file is no CSV in UTF-8.
     """
+    size = file.size or 1
+
+    def batch_read(rows: int) -> None:
+        progress.report(file.file.tell() / size, f"{rows:,} rows read")
+
     try:
-        report = profile(file.file)
+        report = profile(file.file, batch_read)
     except CsvRejected as error:
         raise Problem(422, str(error)) from error
     if report_format is Format.JSON:

@@ -139,7 +139,9 @@ export class AsyncClient extends EventTarget {
       try {
         onAccepted?.({ id: found.id, location: found.location.href, cancel });
         const heard = asking.headers === undefined || named === this.#channel;
-        const answer = await this.#answer(found, waiting, { asking, signal, heard });
+        // A repeated request may have ended long ago.
+        const ended = headers.has('idempotency-key');
+        const answer = await this.#answer(found, waiting, { asking, signal, heard, ended });
         return await this.#followed(answer, {
           from: new URL(response.url || (given?.url ?? String(target))),
           method,
@@ -169,7 +171,7 @@ export class AsyncClient extends EventTarget {
     const waiting = { bell: new Bell(), onProgress };
     this.#waiting.set(id, waiting);
     try {
-      return await this.#answer(this.#job(id), waiting, { asking: {}, signal, heard: true });
+      return await this.#answer(this.#job(id), waiting, { asking: {}, signal, heard: true, ended: true });
     } finally {
       this.#waiting.delete(id);
       release();
@@ -224,16 +226,17 @@ export class AsyncClient extends EventTarget {
   /**
    * @param {import('./results.js').Accepted} job
    * @param {Waiting} waiting
-   * @param {{ asking: RequestInit, signal: AbortSignal | null, heard: boolean }} how
+   * @param {{ asking: RequestInit, signal: AbortSignal | null, heard: boolean, ended: boolean }} how
+   *   `heard`: the hub tells of it; `ended`: perhaps it has already
    * @returns {Promise<Response>}
    */
-  async #answer(job, waiting, { asking, signal, heard }) {
+  async #answer(job, waiting, { asking, signal, heard, ended }) {
     const { bell } = waiting;
     const hub = heard ? await this.#heard().catch(() => undefined) : undefined;
     const live = () => hub?.feed.isLive(hub.channel) ?? false;
     const check = (this.#options.checkSeconds ?? 60) * 1000;
     let seen = bell.rung;
-    if (!this.#early.delete(job.id)) {
+    if (!this.#early.delete(job.id) && !ended) {
       if (live()) await bell.wait(seen, check, signal);
       else if (hub && hub.feed.state !== 'closed') await bell.wait(seen, GRACE, signal);
     }

@@ -140,7 +140,7 @@ def test_a_report_that_takes_long_leaves_the_event_loop_free(
 ) -> None:
     started, may_end = threading.Event(), threading.Event()
 
-    def slow(file: BinaryIO) -> CsvProfile:
+    def slow(file: BinaryIO, _batch_read: object) -> CsvProfile:
         started.set()
         assert may_end.wait(30)
         return profile(file)

@@ -200,6 +200,18 @@ test('without a hub results are asked for', { timeout: 60_000 }, async () => {
   client.close();
 });
 
+test('a request that has ended long ago is asked for at once', { timeout: 30_000 }, async () => {
+  const client = new AsyncClient({ baseUrl, checkSeconds: 600 });
+  const release = client.connect();
+  let job;
+  const again = { headers: { 'Idempotency-Key': 'once' }, onAccepted: (accepted) => (job = accepted) };
+  for (let time = 0; time < 2; time += 1) {
+    assert.equal((await client.fetchAsync(sleeping(0), again)).status, 200);
+    assert.equal((await client.resume(job.id)).status, 200);
+  }
+  release();
+});
+
 test('a result that was forgotten is said to be gone', { timeout: 60_000 }, async () => {
   const client = new AsyncClient({ baseUrl, transports: [] });
   let job;
