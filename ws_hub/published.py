@@ -1,5 +1,6 @@
 """A message as it comes from Redis, live or from history."""
 
+import json
 from typing import Any, Final
 
 from ws_hub import protocol
@@ -35,6 +36,17 @@ class Published:
                 named["id"] = str(self.position)
             self._numbered = protocol.encode(named | message)
         return self._numbered
+
+    def is_progress(self) -> bool:
+        """Whether it tells of a request that has not ended."""
+        data = self._message.get("data")
+        if not isinstance(data, str) or "progress" not in data:
+            return False
+        try:
+            told = json.loads(data)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(told, dict) and told.get("status") == "progress"
 
     def field(self, name: str) -> Any:
         """A field of the message; None without it."""

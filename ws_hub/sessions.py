@@ -46,6 +46,9 @@ class Session(Socket):
 
     def deliver(self, published: Published) -> None:
         """Sends what was published; ends the session if too much waits."""
+        if published.is_progress():
+            # Front ends of version 1 take every message for the end of a request.
+            return
         if self._before is None:
             self._outbox.put(published.text)
         elif len(self._before) < self._settings.hub_send_queue_messages:
