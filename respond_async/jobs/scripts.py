@@ -1,0 +1,281 @@
+"""The transitions of a job in Redis: each one script, whole or not at all, by Redis' clock.
+
+In Redis, behind `respond_async:jobs:`
+
+    job:{id}      hash: the record
+    log:{id}      list: what the job logged, sealed
+    dedupe:{key}  id of the job that a dedupe key stands for
+    in:{status}[:o:{owner}][:n:{name}]
+                  sorted sets of ids by the microsecond of creation, one for each filter
+    ended         sorted set of ids by the microsecond of their end: what is pruned, oldest first
+    unsent        sorted set of ids by the millisecond from which a worker publishes them: the outbox
+
+`state` is the same without Redis. Each script bears to be run twice, since a connection may be lost
+after it ran.
+"""
+
+from typing import Final
+
+from respond_async.scripts import Script
+
+PREFIX: Final = "respond_async:jobs:"
+#: Where workers hear that a running job is to be cancelled: its id.
+CANCEL_CHANNEL: Final = f"{PREFIX}cancel"
+
+_PRELUDE: Final = """
+local p = 'respond_async:jobs:'
+local time = redis.call('time')
+local us = time[1] * 1000000 + time[2]
+local now = math.floor(us / 1000)
+local function int(n) return string.format('%.0f', n) end
+local function job(id) return p .. 'job:' .. id end
+local function lists(status, owner, name)
+  local s = p .. 'in:' .. status
+  return {s, s .. ':o:' .. owner, s .. ':n:' .. name, s .. ':o:' .. owner .. ':n:' .. name}
+end
+local function index(id, status)
+  local h = redis.call('hmget', job(id), 'owner', 'name', 'created')
+  for _, list in ipairs(lists(status, h[1], h[2])) do redis.call('zadd', list, h[3], id) end
+end
+local function unindex(id, status)
+  local h = redis.call('hmget', job(id), 'owner', 'name')
+  for _, list in ipairs(lists(status, h[1], h[2])) do redis.call('zrem', list, id) end
+end
+local function tell(id, channel)
+  local h = redis.call('hmget', job(id), 'status', 'name')
+  local v = redis.call('hincrby', job(id), 'version', 1)
+  if channel == '' then return end
+  local data = {task_id = id, status = h[1], name = h[2], version = v, action = 'task'}
+  redis.call('publish', channel, cjson.encode({type = 'data', data = cjson.encode(data)}))
+end
+local function erase(id)
+  local h = redis.call('hmget', job(id), 'status', 'dedupe')
+  if h[1] then unindex(id, h[1]) end
+  if h[2] and redis.call('get', p .. 'dedupe:' .. h[2]) == id then
+    redis.call('del', p .. 'dedupe:' .. h[2])
+  end
+  redis.call('zrem', p .. 'ended', id)
+  redis.call('zrem', p .. 'unsent', id)
+  redis.call('unlink', job(id), p .. 'log:' .. id)
+end
+local function finish(id, status, channel, history, ttl)
+  local from = redis.call('hget', job(id), 'status')
+  unindex(id, from)
+  redis.call('hset', job(id), 'status', status, 'completed', int(us))
+  redis.call('hdel', job(id), 'retry_at')
+  redis.call('zrem', p .. 'unsent', id)
+  if history == '1' then
+    index(id, status)
+    redis.call('zadd', p .. 'ended', int(us), id)
+  else
+    -- In no list, so it may end by itself; what is in lists ends by pruning alone.
+    redis.call('expire', job(id), math.ceil(ttl))
+    redis.call('expire', p .. 'log:' .. id, math.ceil(ttl))
+    local dedupe = redis.call('hget', job(id), 'dedupe')
+    if dedupe then redis.call('expire', p .. 'dedupe:' .. dedupe, math.ceil(ttl)) end
+  end
+  tell(id, channel)
+end
+"""
+
+
+def _script(text: str) -> Script:
+    return Script(_PRELUDE + text)
+
+
+# ARGV: id, channel, dedupe ('' for none), milliseconds until the outbox is due, then the record's
+# fields and values. Gives the id of the job there is: an earlier one of the same dedupe key.
+CREATE: Final = _script("""
+local id, channel, dedupe = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('exists', job(id)) == 1 then return id end
+if dedupe ~= '' then
+  local known = redis.call('get', p .. 'dedupe:' .. dedupe)
+  if known and redis.call('exists', job(known)) == 1 then return known end
+  redis.call('set', p .. 'dedupe:' .. dedupe, id)
+  redis.call('hset', job(id), 'dedupe', dedupe)
+end
+redis.call('hset', job(id), 'id', id, 'status', 'PENDING', 'created', int(us), unpack(ARGV, 5))
+index(id, 'PENDING')
+redis.call('zadd', p .. 'unsent', int(now + ARGV[4]), id)
+tell(id, channel)
+return id
+""")
+
+# The broker has it. ARGV: ids.
+SENT: Final = _script("return redis.call('zrem', p .. 'unsent', unpack(ARGV))")
+
+# ARGV: id, holder, milliseconds of a lease, most losses, a holder known to be dead, history,
+# seconds that what has ended is kept, '1' if the job is to be made where there is none, then the
+# fields of that. Gives the verdict and the record.
+BEGIN: Final = _script("""
+local id, holder, most, dead = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5]
+local key = job(id)
+local h = redis.call('hmget', key, 'status', 'holder', 'lease', 'losses', 'repeatable', 'cancelling')
+if not h[1] then
+  if ARGV[8] ~= '1' then return {'gone'} end
+  redis.call('hset', key, 'id', id, 'status', 'PENDING', 'created', int(us), unpack(ARGV, 9))
+  index(id, 'PENDING')
+  h = redis.call('hmget', key, 'status', 'holder', 'lease', 'losses', 'repeatable', 'cancelling')
+end
+redis.call('zrem', p .. 'unsent', id)
+local function answer(verdict) return {verdict, redis.call('hgetall', key)} end
+if h[1] ~= 'PENDING' and h[1] ~= 'RUNNING' then return answer('ended') end
+local old, losses = h[2] or '', tonumber(h[4] or 0)
+if old == holder then
+  redis.call('hset', key, 'lease', int(now + ARGV[3]))
+  return answer('run')
+end
+if old ~= '' then
+  if tonumber(h[3]) > now and old ~= dead then return {'busy', old} end
+  losses = redis.call('hincrby', key, 'losses', 1)
+end
+if h[6] == '1' then
+  finish(id, 'CANCELLED', '', ARGV[6], ARGV[7])
+  return answer('ended')
+end
+if old ~= '' and (h[5] ~= '1' or losses >= most) then
+  redis.call('hset', key, 'lost', '1')
+  finish(id, 'FAILED', '', ARGV[6], ARGV[7])
+  return answer('ended')
+end
+if h[1] == 'PENDING' then
+  unindex(id, 'PENDING')
+  index(id, 'RUNNING')
+  redis.call('hset', key, 'status', 'RUNNING', 'started', int(us))
+end
+redis.call('hset', key, 'holder', holder, 'lease', int(now + ARGV[3]))
+redis.call('hdel', key, 'retry_at')
+redis.call('hincrby', key, 'attempts', 1)
+redis.call('hincrby', key, 'version', 1)
+return answer('run')
+""")
+
+# ARGV: id, holder, status, channel, history, seconds, then fields of the record.
+END: Final = _script("""
+local id, holder, status = ARGV[1], ARGV[2], ARGV[3]
+local h = redis.call('hmget', job(id), 'status', 'holder')
+if h[1] ~= 'RUNNING' or h[2] ~= holder then
+  return (h[1] == status and h[2] == holder) and 1 or 0
+end
+if #ARGV > 6 then redis.call('hset', job(id), unpack(ARGV, 7)) end
+finish(id, status, ARGV[4], ARGV[5], ARGV[6])
+return 1
+""")
+
+# ARGV: id, holder, channel, history, seconds, milliseconds until it is to run again ('' if the
+# broker delivers it anyway), milliseconds that the outbox waits on top. Gives 1 if another run follows.
+PUT_BACK: Final = _script("""
+local id, key = ARGV[1], job(ARGV[1])
+local h = redis.call('hmget', key, 'status', 'holder', 'repeatable', 'cancelling')
+if h[1] ~= 'RUNNING' or h[2] ~= ARGV[2] then return 0 end
+if h[4] == '1' then
+  finish(id, 'CANCELLED', ARGV[3], ARGV[4], ARGV[5])
+  return 0
+end
+if h[3] ~= '1' then
+  redis.call('hset', key, 'lost', '1')
+  finish(id, 'FAILED', ARGV[3], ARGV[4], ARGV[5])
+  return 0
+end
+redis.call('hset', key, 'holder', '', 'lease', 0)
+if ARGV[6] ~= '' then
+  redis.call('hset', key, 'retry_at', int(us + ARGV[6] * 1000))
+  redis.call('zadd', p .. 'unsent', int(now + ARGV[6] + ARGV[7]), id)
+end
+tell(id, ARGV[3])
+return 1
+""")
+
+# ARGV: id, channel, history, seconds. Gives the status there was, '' if there is no such job.
+CANCEL: Final = _script("""
+local id = ARGV[1]
+local h = redis.call('hmget', job(id), 'status', 'holder')
+if not h[1] then return '' end
+if h[1] == 'PENDING' or (h[1] == 'RUNNING' and h[2] == '') then
+  finish(id, 'CANCELLED', ARGV[2], ARGV[3], ARGV[4])
+elseif h[1] == 'RUNNING' then
+  redis.call('hset', job(id), 'cancelling', '1')
+  redis.call('publish', p .. 'cancel', id)
+  tell(id, ARGV[2])
+end
+return h[1]
+""")
+
+# ARGV: milliseconds of a lease, then id and holder of each run. Gives the ids of runs to be ended:
+# cancelled, or not the holder's any more.
+RENEW: Final = _script("""
+local over = {}
+for place = 2, #ARGV, 2 do
+  local id = ARGV[place]
+  local h = redis.call('hmget', job(id), 'status', 'holder', 'cancelling')
+  if h[1] == 'RUNNING' and h[2] == ARGV[place + 1] then
+    redis.call('hset', job(id), 'lease', int(now + ARGV[1]))
+    if h[3] == '1' then over[#over + 1] = id end
+  else
+    over[#over + 1] = id
+  end
+end
+return over
+""")
+
+# Removes a job that has ended, or that nobody was told of. ARGV: id, '1' if it may be pending.
+# Gives the status there is, '' if there is no such job (any more).
+DELETE: Final = _script("""
+local status = redis.call('hget', job(ARGV[1]), 'status')
+if not status then return '' end
+if status == 'RUNNING' or (status == 'PENDING' and ARGV[2] ~= '1') then return status end
+erase(ARGV[1])
+return ''
+""")
+
+# ARGV: seconds that what has ended is kept, how many are kept, how many are removed at once. Gives
+# how many were removed.
+PRUNE: Final = _script("""
+local ended, most = p .. 'ended', tonumber(ARGV[3])
+local old = redis.call('zrangebyscore', ended, '-inf', '(' .. int(us - ARGV[1] * 1000000),
+                       'LIMIT', 0, most)
+local over = redis.call('zcard', ended) - #old - ARGV[2]
+if over > 0 and #old < most then
+  local more = redis.call('zrange', ended, #old, #old + math.min(over, most - #old) - 1)
+  for _, id in ipairs(more) do old[#old + 1] = id end
+end
+for _, id in ipairs(old) do erase(id) end
+return #old
+""")
+
+# ARGV: how many, milliseconds until they are due again. Gives ids whose message is to be published.
+DUE: Final = _script("""
+local ids = redis.call('zrangebyscore', p .. 'unsent', '-inf', int(now), 'LIMIT', 0, ARGV[1])
+for _, id in ipairs(ids) do redis.call('zadd', p .. 'unsent', int(now + ARGV[2]), id) end
+return ids
+""")
+
+# ARGV: how many, the place to begin behind ('' or microseconds and id), the microseconds from and
+# to, then the lists to merge. Gives the records of the newest.
+PAGE: Final = _script("""
+local want, found = tonumber(ARGV[1]), {}
+for place = 6, #ARGV do
+  local offset, left = 0, want
+  while left > 0 do
+    local rows = redis.call('zrevrangebyscore', ARGV[place], ARGV[5], ARGV[4], 'WITHSCORES',
+                            'LIMIT', offset, want)
+    for row = 1, #rows, 2 do
+      local id, score = rows[row], tonumber(rows[row + 1])
+      if ARGV[2] == '' or score < tonumber(ARGV[2]) or (score == tonumber(ARGV[2]) and id < ARGV[3])
+      then
+        found[#found + 1] = {id, score}
+        left = left - 1
+      end
+    end
+    if #rows < 2 * want then break end
+    offset = offset + want
+  end
+end
+table.sort(found, function(a, b)
+  if a[2] == b[2] then return a[1] > b[1] end
+  return a[2] > b[2]
+end)
+local page = {}
+for place = 1, math.min(want, #found) do page[place] = redis.call('hgetall', job(found[place][1])) end
+return page
+""")
