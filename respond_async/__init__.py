@@ -32,6 +32,22 @@ if TYPE_CHECKING:
     )
     from respond_async.gateway import Gateway
     from respond_async.identity import Identity, current_identity, optional_identity
+    from respond_async.jobs.config import TaskConfig
+    from respond_async.jobs.creating import (
+        OwnedTasks,
+        TaskDependency,
+        cancel_task,
+        create_task,
+        delete_task,
+        get_task,
+        retry_task,
+    )
+    from respond_async.jobs.definition import JobFunction, RetryOn, task
+    from respond_async.jobs.errors import TaskError
+    from respond_async.jobs.record import Job, JobError
+    from respond_async.jobs.runtime import Jobs
+    from respond_async.jobs.state import Status
+    from respond_async.jobs.worker import JobsWorker
     from respond_async.options import AsyncOptions, async_options
     from respond_async.plan import Retry
     from respond_async.problems import Problem
@@ -49,20 +65,37 @@ __all__ = [
     "EnvelopeError",
     "Gateway",
     "Identity",
+    "Job",
+    "JobError",
+    "JobFunction",
+    "Jobs",
+    "JobsWorker",
+    "OwnedTasks",
     "Problem",
     "Progress",
     "ReplayInfo",
     "RespondAsyncError",
     "Retry",
+    "RetryOn",
     "Settings",
+    "Status",
     "StoreUnavailableError",
+    "TaskConfig",
+    "TaskDependency",
+    "TaskError",
     "async_options",
+    "cancel_task",
+    "create_task",
     "current_identity",
     "current_progress",
+    "delete_task",
+    "get_task",
     "optional_identity",
     "replay_info",
     "require_async",
+    "retry_task",
     "settings_table",
+    "task",
 ]
 
 _MODULES: Final = {
@@ -78,6 +111,29 @@ _MODULES: Final = {
     ),
     "gateway": ("Gateway",),
     "identity": ("Identity", "current_identity", "optional_identity"),
+    "jobs.config": ("TaskConfig",),
+    "jobs.creating": (
+        "OwnedTasks",
+        "TaskDependency",
+        "cancel_task",
+        "create_task",
+        "delete_task",
+        "get_task",
+        "retry_task",
+    ),
+    "jobs.definition": (
+        "JobFunction",
+        "RetryOn",
+        "task",
+    ),
+    "jobs.errors": ("TaskError",),
+    "jobs.record": (
+        "Job",
+        "JobError",
+    ),
+    "jobs.runtime": ("Jobs",),
+    "jobs.state": ("Status",),
+    "jobs.worker": ("JobsWorker",),
     "options": ("AsyncOptions", "async_options"),
     "plan": ("Retry",),
     "problems": ("Problem",),

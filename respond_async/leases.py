@@ -89,7 +89,7 @@ class Leases:
     def _start(self) -> None:
         # A process that was forked has neither the thread nor the leases of the one before.
         self._pid = os.getpid()
-        self._prefix = f"{_place()}|{self._pid}|{uuid.uuid4()}."
+        self._prefix = f"{place()}|{self._pid}|{uuid.uuid4()}."
         self._held.clear()
         self._any_held = Event()
         Thread(target=self._renew, name="respond_async.leases", daemon=True).start()
@@ -112,7 +112,7 @@ class Leases:
                 logger.warning("leases were not renewed, requests may run twice: %s", error)
 
 
-def _place() -> str:
+def place() -> str:
     """This machine or container: where process ids mean the same."""
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()} {namespace.readlink() if namespace.exists() else ''}"
@@ -120,9 +120,9 @@ def _place() -> str:
 
 def is_dead(holder: str) -> bool:
     """Whether the holder is a process of this machine that is no more; no if it is elsewhere."""
-    place, _, rest = holder.partition("|")
+    there, _, rest = holder.partition("|")
     pid = rest.partition("|")[0]
-    if place != _place() or not pid.isdigit():
+    if there != place() or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)

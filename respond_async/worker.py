@@ -19,12 +19,12 @@ from respond_async.limits import WorkerLimits
 from respond_async.overload import EndedCounts
 from respond_async.owned import OwnedWrites
 from respond_async.publishing import TASK_NAME
+from respond_async.replay_task import ReplayTask, replay
 from respond_async.replay_thread import ReplayThread
 from respond_async.runs import Runs
 from respond_async.scripts import Scripts
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
-from respond_async.task import ReplayTask, replay
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

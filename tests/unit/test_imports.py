@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import respond_async
+
 ROOT = Path(__file__).parents[2]
 
 #: What each package may import of the others.
@@ -98,3 +100,9 @@ def test_a_module_is_read_in_one_sitting(package: str) -> None:
         if (lines := len(module.read_text().splitlines())) > 400
     }
     assert not long
+
+
+def test_no_public_name_is_hidden_by_a_module_of_that_name() -> None:
+    # `import respond_async.task` would put the module in the place of the decorator.
+    modules = {module.stem for module in (ROOT / "respond_async").glob("*.py")}
+    assert not modules & set(respond_async.__all__)

@@ -169,7 +169,7 @@ class Jobs(RuleBasedStateMachine):
 @pytest.mark.parametrize("steps", [30])
 def test_redis_keeps_the_rules(clean_redis: "redis.Redis", steps: int) -> None:
     Jobs.store = clean_redis
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Jobs,
         settings=settings(
             max_examples=40,

@@ -56,7 +56,7 @@ class ReplayTask(Task[Any, Any]):
     """Base of the replay task; `worker` is set by `AsyncRequests.worker`."""
 
     #: Celery's way to name a request class for a task.
-    Request = "respond_async.task:ReplayRequest"
+    Request = "respond_async.replay_task:ReplayRequest"
     acks_late = True
     reject_on_worker_lost = True
     ignore_result = False

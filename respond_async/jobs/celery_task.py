@@ -1,0 +1,234 @@
+"""The Celery task of a job: begins the run, and records how it ended before it is acknowledged."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+from celery import Task
+from celery.exceptions import Ignore, Reject
+from celery.worker.request import Request
+
+from respond_async.jobs import scripts
+from respond_async.jobs.definition import Definition
+from respond_async.jobs.errors import TaskError
+from respond_async.jobs.execution import Cancelled, Execution, TimedOut, scope_of
+from respond_async.jobs.keeper import LEASE_MILLISECONDS
+from respond_async.jobs.record import Spec
+from respond_async.jobs.runtime import MARK, hub_channel, record_of
+from respond_async.jobs.state import Status, Verdict
+from respond_async.leases import is_dead
+from respond_async.pool import await_, in_bridge, in_thread, pause, running_loop
+from respond_async.scope import ReplayInfo
+
+if TYPE_CHECKING:
+    from respond_async.jobs.worker import JobsWorker
+
+logger = logging.getLogger(__name__)
+
+_BUSY_PAUSE_SECONDS: Final = 0.5
+_REDELIVER_PAUSE_SECONDS: Final = 1.0
+_NEVER_SECONDS: Final = 10 * 365 * 86_400
+_OUTBOX_MILLISECONDS: Final = 30_000
+
+
+class JobRequest(Request):
+    """Celery's record of one delivery, in the worker's main process."""
+
+    def _announce_revoked(self, *args: Any, **kwargs: Any) -> None:
+        # Celery's own `revoke` takes the message away: without this the job would be PENDING on.
+        super()._announce_revoked(*args, **kwargs)  # type: ignore[misc]
+        from respond_async.jobs.worker import current_worker
+
+        current_worker().cancel_soon(self.id)
+
+
+class JobTask(Task[Any, Any]):
+    """Base of the Celery tasks that `task` registers."""
+
+    #: Celery's way to name a request class for a task.
+    Request = "respond_async.jobs.celery_task:JobRequest"
+    acks_late = True
+    reject_on_worker_lost = True
+    #: What blocks goes through `in_thread`; a sync function has a thread of its own.
+    on_loop = True
+    throws = (TaskError,)
+    #: A job's limit is its own: Celery's would leave it RUNNING.
+    time_limit = soft_time_limit = _NEVER_SECONDS
+    abstract = True
+
+    definition: Definition
+
+
+def run_job(task: JobTask, *args: Any, **kwargs: Any) -> Any:
+    """One delivery of a job's message.
+
+    Raises:
+        TaskError: The job failed.
+        Reject: It is to be delivered again: Redis is not there.
+        Ignore: There is nothing to do.
+    """
+    if task.request.called_directly:
+        return task.definition.function(*args, **kwargs)
+    from respond_async.jobs.worker import current_worker
+
+    try:
+        return _Delivery(task, current_worker(), args, kwargs).run()
+    except (redis.RedisError, OSError) as error:
+        logger.warning("%s [%s] is delivered again: %s", task.name, task.request.id, error)
+        pause(_REDELIVER_PAUSE_SECONDS)
+        raise Reject(str(error), requeue=True) from None
+
+
+class _Delivery:
+    def __init__(
+        self, task: JobTask, worker: "JobsWorker", args: Any, kwargs: Mapping[str, Any]
+    ) -> None:
+        self._task: Final = task
+        self._id: Final = str(task.request.id)
+        self._worker: Final = worker
+        self._jobs: Final = worker.jobs
+        self._definition: Final = task.definition
+        self._holder: Final = worker.keeper.new_holder()
+        # Created with `create_task`; otherwise by Celery's own means, and its result is awaited there.
+        self._ours: Final = MARK in kwargs
+        self._given: Final = (args, kwargs)
+        self._spec = Spec(arguments={})
+
+    def run(self) -> Any:
+        """Whatever the delivery comes to."""
+        verdict, record = self._begun()
+        if verdict == Verdict.GONE:
+            logger.info("%s [%s] was deleted: it does not run", self._task.name, self._id)
+            raise Ignore
+        self._spec = Spec.opened(self._jobs.sealer, record["spec"], self._id)
+        if verdict == Verdict.ENDED:
+            return self._ended(record)
+        return self._run(record)
+
+    def _begun(self) -> tuple[str, dict[str, str]]:
+        fields: list[str] = []
+        if not self._ours:
+            args, kwargs = self._given
+            spec = Spec(
+                arguments=self._definition.arguments.to_json(args, kwargs),
+                timeout=self._definition.timeout or self._jobs.config.default_timeout,
+            )
+            fields = self._jobs.fields(self._definition, spec, self._id)
+        dead = ""
+        while True:
+            answer = self._script(
+                scripts.BEGIN, self._id, self._holder, LEASE_MILLISECONDS,
+                self._jobs.settings.max_deliveries, dead, *self._jobs.kept,
+                str(int(not self._ours)), *fields,
+            )  # fmt: skip
+            verdict = answer[0].decode()
+            if verdict != Verdict.BUSY:
+                return verdict, record_of(answer)
+            other = answer[1].decode("utf-8", "replace")
+            if other != dead and is_dead(other):
+                dead = other
+            else:
+                pause(_BUSY_PAUSE_SECONDS)
+
+    def _run(self, record: Mapping[str, str]) -> Any:
+        created = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(record["created"]))
+        info = ReplayInfo(task_id=self._id, accepted_at=created, channel=self._spec.channel)
+        execution = Execution(
+            self._definition,
+            self._spec.arguments,
+            self._spec.timeout,
+            scope_of(self._task.name, info, self._worker.identities),
+        )
+        self._worker.keeper.add(self._id, self._holder, execution)
+        try:
+            value = self._definition.arguments.result(self._awaited(execution))
+        except Cancelled:
+            self._end(Status.CANCELLED, None, None)
+        except TimedOut:
+            message = f"It ran longer than {self._spec.timeout:g} s."
+            raise self._failed(Status.TIMEOUT, TaskError("timeout", message)) from None
+        except Exception as error:
+            self._again(error, int(record["attempts"]))
+            logger.warning("%s [%s] failed", self._task.name, self._id, exc_info=error)
+            raise self._failed(Status.FAILED, error) from error
+        except BaseException:
+            # The worker ends it: the broker gives it to another.
+            self._put_back(None)
+            raise
+        else:
+            self._end(Status.COMPLETED, "result", value)
+            return None if self._ours else value
+        finally:
+            self._worker.keeper.drop(self._id)
+        raise Ignore
+
+    @staticmethod
+    def _awaited(execution: Execution) -> Any:
+        if in_bridge() or running_loop() is not None:
+            return await_(execution.run())
+        # A pool without a loop.
+        return asyncio.run(execution.run())
+
+    def _failed(self, status: Status, error: Exception) -> TaskError:
+        if not isinstance(error, TaskError):
+            error = TaskError("error", f"{type(error).__name__}: {error}")
+        self._end(
+            status,
+            "error",
+            {"code": error.code, "message": error.message, "details": error.details},
+        )
+        return error
+
+    def _end(self, status: Status, what: str | None, value: Any) -> None:
+        sealed = [what, self._sealed(value)] if what else []
+        counts = self._script(
+            scripts.END, self._id, self._holder, status, hub_channel(self._spec.channel),
+            *self._jobs.kept, *sealed,
+        )  # fmt: skip
+        if not counts:
+            logger.warning("%s [%s] was taken over: its end here does not count",
+                           self._task.name, self._id)  # fmt: skip
+            raise Ignore
+
+    def _again(self, error: Exception, attempts: int) -> None:
+        """Raises Ignore if the job is tried again."""
+        seconds = self._definition.retry_after(error, attempts)
+        if seconds is None or not self._put_back(seconds):
+            return
+        logger.info(
+            "%s [%s] is tried again in %.1f s: %r", self._task.name, self._id, seconds, error
+        )
+        again = self._task.signature_from_request(
+            countdown=seconds, retries=int(self._task.request.retries or 0) + 1
+        )
+        in_thread(again.apply_async)
+        self._script(scripts.SENT, self._id)
+        raise Ignore
+
+    def _put_back(self, seconds: float | None) -> bool:
+        wait = "" if seconds is None else int(seconds * 1000)
+        return bool(self._script(
+            scripts.PUT_BACK, self._id, self._holder, hub_channel(self._spec.channel),
+            *self._jobs.kept, wait, _OUTBOX_MILLISECONDS,
+        ))  # fmt: skip
+
+    def _ended(self, record: Mapping[str, str]) -> Any:
+        """What a delivery after the end comes to: what Celery awaits is given once more."""
+        sealer = self._jobs.sealer
+        if self._ours or record["status"] not in (Status.COMPLETED, Status.FAILED):
+            raise Ignore
+        if "result" in record:
+            return json.loads(sealer.open(record["result"], self._id))
+        if "error" in record:
+            raise TaskError(**json.loads(sealer.open(record["error"], self._id)))
+        raise TaskError("lost", "Its worker died while it ran, and it may not be run again.")
+
+    def _sealed(self, value: Any) -> str:
+        return self._jobs.sealer.seal(json.dumps(value).encode(), self._id)
+
+    def _script(self, script: Any, *args: Any) -> Any:
+        return self._worker.scripts.run(script, [], args)

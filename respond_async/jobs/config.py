@@ -1,0 +1,33 @@
+"""How jobs are kept."""
+
+from dataclasses import dataclass
+
+from respond_async.errors import ConfigurationError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskConfig:
+    """Settings of all jobs; the same in the app and in its workers.
+
+    Raises:
+        ConfigurationError: A value cannot work.
+    """
+
+    #: Seconds a job may run where neither it nor its function says; None: no limit.
+    default_timeout: float | None = 3600.0
+    #: Seconds that a job and its result can be asked for after its end.
+    task_result_ttl: float = 86_400.0
+    #: Whether what has ended is listed; without it a job is known by its id alone.
+    enable_task_history: bool = True
+    #: How many jobs that have ended are kept, of all owners.
+    max_task_history: int = 100_000
+    #: Seconds between two prunings.
+    cleanup_interval: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("default_timeout", "task_result_ttl", "cleanup_interval"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"TaskConfig.{name} is {value}: it must be above 0")
+        if self.max_task_history < 0:
+            raise ConfigurationError("TaskConfig.max_task_history must be 0 or more")

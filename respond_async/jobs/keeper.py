@@ -1,0 +1,104 @@
+"""The runs of this process: their leases are renewed, and those that are cancelled hear of it."""
+
+import logging
+import os
+from itertools import count
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import Any, Final
+from uuid import uuid4
+
+import redis
+
+from respond_async.jobs import scripts
+from respond_async.jobs.execution import Execution
+from respond_async.leases import place
+from respond_async.scripts import Scripts
+
+logger = logging.getLogger(__name__)
+
+#: A worker that was lost keeps a job so long.
+LEASE_MILLISECONDS: Final = 10_000
+_RENEW_SECONDS: Final = 3.0
+_AT_ONCE: Final = 500
+
+
+class Keeper:
+    """Keeps leases, in a thread that runs while there are any.
+
+    A cancellation is published, and seen at the next renewal if that was missed.
+
+    Args:
+        connection: The worker's Redis.
+    """
+
+    def __init__(self, connection: Scripts) -> None:
+        self._scripts: Final = connection
+        self._lock: Final = Lock()
+        self._runs: dict[str, tuple[str, Execution]] = {}
+        self._any = Event()
+        self._pid = 0
+        self._prefix = ""
+        self._numbers: Final = count(1)
+
+    def new_holder(self) -> str:
+        """Who begins a run: this process, this time."""
+        with self._lock:
+            if self._pid != os.getpid():
+                # A process that was forked has neither the thread nor the runs of the one before.
+                self._pid = os.getpid()
+                self._prefix = f"{place()}|{self._pid}|{uuid4()}."
+                self._runs = {}
+                self._any = Event()
+                Thread(target=self._keep, name="respond_async.jobs", daemon=True).start()
+        return f"{self._prefix}{next(self._numbers)}"
+
+    def add(self, job_id: str, holder: str, execution: Execution) -> None:
+        """Keeps the lease of a run until `drop`."""
+        with self._lock:
+            self._runs[job_id] = holder, execution
+            self._any.set()
+
+    def drop(self, job_id: str) -> None:
+        """Keeps it no more."""
+        with self._lock:
+            self._runs.pop(job_id, None)
+            if not self._runs:
+                self._any.clear()
+
+    def _keep(self) -> None:
+        while True:
+            self._any.wait()
+            try:
+                with self._scripts.connection.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+                    pubsub.subscribe(scripts.CANCEL_CHANNEL)
+                    self._listen(pubsub)
+            except (redis.RedisError, OSError) as error:
+                logger.warning("leases of jobs were not renewed, jobs may run twice: %s", error)
+                Event().wait(1)
+
+    def _listen(self, pubsub: Any) -> None:
+        # At once: what was cancelled before the subscription is seen.
+        renew_at = 0.0
+        while self._any.is_set():
+            if monotonic() >= renew_at:
+                renew_at = monotonic() + _RENEW_SECONDS
+                self._renew()
+            message = pubsub.get_message(timeout=max(0.01, renew_at - monotonic()))
+            if message and message["type"] == "message":
+                self._cancel(message["data"].decode())
+
+    def _renew(self) -> None:
+        with self._lock:
+            held = [(job_id, holder) for job_id, (holder, _) in self._runs.items()]
+        for start in range(0, len(held), _AT_ONCE):
+            flat = [each for pair in held[start : start + _AT_ONCE] for each in pair]
+            over = self._scripts.run(scripts.RENEW, [], [LEASE_MILLISECONDS, *flat])
+            for job_id in over:
+                self._cancel(job_id.decode())
+
+    def _cancel(self, job_id: str) -> None:
+        with self._lock:
+            known = self._runs.get(job_id)
+        if known is not None:
+            known[1].cancel()

@@ -1,0 +1,249 @@
+"""The jobs of one process: what app and worker share, and what the app does."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
+
+import redis
+from celery import Celery
+from redis.exceptions import NoScriptError
+
+from respond_async.celery_face import BackendUnavailableError, CeleryFace
+from respond_async.connections import AppRedis
+from respond_async.errors import ConfigurationError
+from respond_async.jobs import scripts
+from respond_async.jobs.config import TaskConfig
+from respond_async.jobs.definition import Definition, definition_of
+from respond_async.jobs.errors import TaskError
+from respond_async.jobs.record import Job, Spec, read_fields, read_job
+from respond_async.scripts import Script
+from respond_async.sealing import Sealer
+from respond_async.settings import Settings
+from ws_hub import redis_channel
+
+#: The keyword argument of a Celery message that says: the record has the arguments.
+MARK: Final = "respond_async_job"
+# The outbox gives the app so long to publish.
+_OUTBOX_MILLISECONDS: Final = 30_000
+
+_current: "Jobs | None" = None
+
+
+class Jobs:
+    """Makes, reads and cancels jobs.
+
+    The last one made is what `create_task` and the others work with in this process.
+
+    Args:
+        celery: The Celery application, or where it is ("module:attribute").
+        settings: Default: from the environment.
+        config: The same in app and workers.
+    """
+
+    def __init__(
+        self,
+        celery: Celery | str,
+        settings: Settings | None = None,
+        config: TaskConfig | None = None,
+    ) -> None:
+        global _current  # noqa: PLW0603
+        self.settings: Final = settings or Settings()
+        self.config: Final = config or TaskConfig()
+        self.sealer: Final = Sealer(self.settings, "job")
+        self._celery: Final = CeleryFace(celery, self.settings)
+        self._redis: Final = AppRedis(self.settings)
+        _current = self
+
+    @property
+    def kept(self) -> tuple[str, str]:
+        """What the scripts want to know of history: whether it is kept, and its seconds."""
+        return str(int(self.config.enable_task_history)), str(self.config.task_result_ttl)
+
+    def fields(
+        self, definition: Definition, spec: Spec, job_id: str, name: str | None = None
+    ) -> list[str]:
+        """The first fields of a record."""
+        return [
+            "name", name or definition.name, "function", definition.name, "owner", self.owner(spec.channel),
+            "spec", spec.sealed(self.sealer, job_id), "repeatable", str(int(definition.idempotent)),
+        ]  # fmt: skip
+
+    def owner(self, channel: str) -> str:
+        """What stands for an owner in Redis, where others can read it."""
+        return self.sealer.names(channel)[0] if channel else "-"
+
+    async def create(
+        self,
+        function: object,
+        *args: Any,
+        name: str | None = None,
+        channel: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109 - of the job, not of the call
+        priority: int | None = None,
+        delay: float = 0.0,
+        dedupe_key: str | None = None,
+        idempotent: bool | None = None,
+        **kwargs: Any,
+    ) -> Job:
+        """A job, with the broker by now: `create_task`.
+
+        Raises:
+            TaskError: `invalid_arguments` or `unavailable`.
+            ConfigurationError: The function is not registered.
+        """
+        definition = definition_of(function)
+        if idempotent is None:
+            idempotent = definition.idempotent and dedupe_key is None
+        limits = (timeout, definition.timeout, self.config.default_timeout)
+        spec = Spec(
+            arguments=definition.arguments.to_json(args, kwargs),
+            channel=channel,
+            timeout=next((each for each in limits if each is not None), None),
+        )
+        job_id = str(uuid.uuid4())
+        key = f"{channel}|{definition.name}|{dedupe_key}"
+        dedupe = "" if dedupe_key is None else self.sealer.names(key)[0]
+        fields = self.fields(definition, spec, job_id, name)
+        fields[-1] = str(int(idempotent))
+        wait = int(delay * 1000) + _OUTBOX_MILLISECONDS
+        there = await self._run(scripts.CREATE, job_id, hub_channel(channel), dedupe, wait, *fields)
+        if there.decode() == job_id:
+            await self._publish(definition, job_id, priority, delay)
+        return await self.get(there.decode())
+
+    async def get(self, job_id: str) -> Job:
+        """The job.
+
+        Raises:
+            TaskError: `not_found` or `unavailable`.
+        """
+        async with self._answering():
+            client: Any = self._redis.client()
+            found = await client.hgetall(f"{scripts.PREFIX}job:{job_id}")
+        if not found:
+            raise TaskError("not_found", "There is no such job, or no more.")
+        return read_job({k.decode(): v.decode() for k, v in found.items()}, self.sealer)
+
+    async def cancel(self, job_id: str) -> Job:
+        """The job, cancelled if it was pending; if it runs, its worker ends it soon.
+
+        Raises:
+            TaskError: `not_found` or `unavailable`.
+        """
+        channel = (await self.get(job_id)).channel
+        await self._run(scripts.CANCEL, job_id, hub_channel(channel), *self.kept)
+        return await self.get(job_id)
+
+    async def delete(self, job_id: str) -> None:
+        """Forgets a job that has ended; does nothing if there is none.
+
+        Raises:
+            TaskError: `not_ended` or `unavailable`.
+        """
+        status = await self._run(scripts.DELETE, job_id, "0")
+        if status:
+            raise TaskError("not_ended", f"The job is {status.decode()}: cancel it first.")
+
+    async def retry(self, job_id: str) -> Job:
+        """A new job that does again what an ended one did.
+
+        Raises:
+            TaskError: `not_found`, `not_ended` or `unavailable`.
+        """
+        job = await self.get(job_id)
+        if not job.status.ended:
+            raise TaskError("not_ended", f"The job is {job.status}: it cannot be run again yet.")
+        async with self._answering():
+            client: Any = self._redis.client()
+            sealed, function = await client.hmget(
+                f"{scripts.PREFIX}job:{job_id}", "spec", "function"
+            )
+        spec = Spec.opened(self.sealer, sealed.decode(), job_id)
+        return await self.create(
+            function.decode(),
+            name=job.name,
+            channel=job.channel,
+            timeout=spec.timeout,
+            **spec.arguments,
+        )
+
+    async def close(self) -> None:
+        """Closes what is open."""
+        self._celery.close()
+        await self._redis.close()
+
+    async def _publish(
+        self, definition: Definition, job_id: str, priority: int | None, delay: float
+    ) -> None:
+        options = message_options(definition, priority, delay)
+        try:
+            await self._celery.call(
+                lambda app: app.send_task(definition.name, task_id=job_id, **options)
+            )
+        except BackendUnavailableError as error:
+            # Without a record its message, if the broker has it after all, never runs.
+            await self._run(scripts.DELETE, job_id, "1")
+            message = "The job was not created: the broker does not answer."
+            raise TaskError("unavailable", message) from error
+        await self._run(scripts.SENT, job_id)
+
+    async def _run(self, script: Script, *args: Any) -> Any:
+        async with self._answering():
+            client: Any = self._redis.client()
+            try:
+                return await client.evalsha(script.sha, 0, *args)
+            except NoScriptError:
+                return await client.eval(script.text, 0, *args)
+
+    @staticmethod
+    def _answering() -> AbstractAsyncContextManager[None]:
+        return _answering()
+
+
+@asynccontextmanager
+async def _answering() -> Any:
+    try:
+        yield
+    except (redis.RedisError, OSError) as error:
+        raise TaskError("unavailable", "The jobs' storage does not answer.") from error
+
+
+def current() -> Jobs:
+    """The jobs of this process.
+
+    Raises:
+        ConfigurationError: There are none.
+    """
+    if _current is None:
+        raise ConfigurationError(
+            "there are no jobs in this process: Jobs(celery) in the app's module and"
+            " JobsWorker(celery) in the worker's"
+        )
+    return _current
+
+
+def hub_channel(channel: str) -> str:
+    """The Redis channel on which a job's owner hears of it; "" for nobody."""
+    return redis_channel(channel) if channel else ""
+
+
+def message_options(
+    definition: Definition, priority: int | None = None, delay: float = 0.0
+) -> Mapping[str, Any]:
+    """The options of Celery's `send_task` for a job that has a record."""
+    priority = definition.priority if priority is None else priority
+    given = {"queue": definition.queue, "priority": priority, "countdown": delay or None}
+    return {
+        "kwargs": {MARK: True},
+        "argsrepr": "()",
+        "kwargsrepr": "{}",
+        "ignore_result": True,
+        "retry": False,
+        **{name: value for name, value in given.items() if value is not None},
+    }
+
+
+def record_of(answer: Sequence[Any]) -> dict[str, str]:
+    """The record in what BEGIN gives."""
+    return read_fields(answer[1]) if len(answer) > 1 and isinstance(answer[1], list) else {}

@@ -1,0 +1,133 @@
+"""A worker's side of jobs: what their Celery tasks work with, the outbox, and pruning."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread
+from time import monotonic
+from typing import Any, Final
+
+import redis
+from celery import Celery, signals
+
+from respond_async.errors import ConfigurationError
+from respond_async.identity import Identities
+from respond_async.jobs import scripts
+from respond_async.jobs.config import TaskConfig
+from respond_async.jobs.definition import DEFINITIONS
+from respond_async.jobs.keeper import Keeper
+from respond_async.jobs.runtime import Jobs, message_options
+from respond_async.scripts import Script, Scripts
+from respond_async.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_OUTBOX_SECONDS: Final = 5.0
+_AGAIN_MILLISECONDS: Final = 30_000
+_AT_ONCE: Final = 500
+
+_current: "JobsWorker | None" = None
+
+
+class JobsWorker:
+    """Lets the workers of a Celery application run jobs; once in the module of the application.
+
+    Args:
+        celery: The application.
+        settings: Default: from the environment.
+        config: The same as in the app.
+    """
+
+    def __init__(
+        self,
+        celery: Celery,
+        settings: Settings | None = None,
+        config: TaskConfig | None = None,
+    ) -> None:
+        global _current  # noqa: PLW0603
+        self.jobs: Final = Jobs(celery, settings, config)
+        self.scripts: Final = Scripts(self.jobs.settings)
+        self.keeper: Final = Keeper(self.scripts)
+        self.identities: Final = Identities(self.jobs.settings)
+        self._celery: Final = celery
+        self._ended: Final = Event()
+        self._cancels: Final = ThreadPoolExecutor(1, "respond_async.jobs.cancel")
+        _current = self
+        # Celery keeps receivers by weak reference otherwise.
+        signals.worker_ready.connect(self._start, weak=False)
+        signals.worker_shutdown.connect(self._stop, weak=False)
+
+    def cancel_soon(self, job_id: str) -> None:
+        """Cancels a job that Celery revoked, in a thread; what fails is logged."""
+        self._cancels.submit(self._cancel, job_id)
+
+    def sweep(self) -> int:
+        """Publishes what was created and not published; how many.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+        """
+        due = [each.decode() for each in self._run(scripts.DUE, _AT_ONCE, _AGAIN_MILLISECONDS)]
+        for job_id in due:
+            name = self.scripts.connection.hget(f"{scripts.PREFIX}job:{job_id}", "function")
+            definition = DEFINITIONS.get(name.decode()) if isinstance(name, bytes) else None
+            if definition is None:
+                logger.error("%s is not registered in this worker: %s waits", name, job_id)
+                continue
+            self._celery.send_task(definition.name, task_id=job_id, **message_options(definition))
+            self._run(scripts.SENT, job_id)
+        return len(due)
+
+    def prune(self) -> int:
+        """Removes jobs that are too old or too many; how many.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+        """
+        config = self.jobs.config
+        removed = 0
+        while True:
+            some: int = self._run(
+                scripts.PRUNE, str(config.task_result_ttl), config.max_task_history, _AT_ONCE
+            )
+            removed += some
+            if some < _AT_ONCE:
+                return removed
+
+    def _start(self, sender: Any, **_: Any) -> None:
+        if sender.app is self._celery:
+            Thread(target=self._watch, name="respond_async.jobs.sweep", daemon=True).start()
+
+    def _stop(self, **_: Any) -> None:
+        self._ended.set()
+
+    def _watch(self) -> None:
+        prune_at = 0.0
+        wait = min(_OUTBOX_SECONDS, self.jobs.config.cleanup_interval)
+        while not self._ended.wait(wait):
+            try:
+                self.sweep()
+                if monotonic() >= prune_at:
+                    prune_at = monotonic() + self.jobs.config.cleanup_interval
+                    self.prune()
+            except Exception as error:  # noqa: BLE001 - brokers share no base of their errors
+                logger.warning("jobs were not looked after: %s", error)
+
+    def _cancel(self, job_id: str) -> None:
+        try:
+            self._run(scripts.CANCEL, job_id, "", *self.jobs.kept)
+        except (redis.RedisError, OSError) as error:
+            logger.warning("%s was revoked and is not CANCELLED: %s", job_id, error)
+
+    def _run(self, script: Script, *args: Any) -> Any:
+        return self.scripts.run(script, [], args)
+
+
+def current_worker() -> JobsWorker:
+    """What the jobs of this process work with.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if _current is None:
+        raise ConfigurationError("a worker that runs jobs needs JobsWorker(celery) in its module")
+    return _current

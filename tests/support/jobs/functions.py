@@ -1,0 +1,100 @@
+"""Jobs of the tests. What they do is noted in Redis, in the list that the test names."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import redis
+from fastapi import Depends
+
+from respond_async import Identity, RetryOn, TaskError, current_identity, task
+
+
+def note(where: str, what: str) -> None:
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        client.rpush(where, what)
+
+
+@task
+async def tomorrow(now: datetime) -> datetime:
+    await asyncio.sleep(0)
+    return now + timedelta(days=1)
+
+
+@task(name="jobs.doubled")
+def doubled(number: int, times: int = 2) -> int:
+    return number * times
+
+
+@task
+async def forever(where: str) -> None:
+    note(where, "began")
+    try:
+        await asyncio.sleep(600)
+    finally:
+        note(where, "left")
+
+
+@task(idempotent=False)
+async def forever_once(where: str) -> None:
+    note(where, "began")
+    await asyncio.sleep(600)
+
+
+@task
+def spinning(where: str) -> None:
+    note(where, "began")
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        note(where, "left")
+
+
+@task
+async def slow_at_first(where: str) -> str:
+    note(where, "began")
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        if client.llen(where) == 1:
+            await asyncio.sleep(600)
+    return "done"
+
+
+@task
+async def failing(code: str) -> None:
+    raise TaskError(code, "It must fail.", {"why": "the test"})
+
+
+@task(retry=[RetryOn(exceptions=(ConnectionError,), attempts=3, delay=0.1)])
+async def flaky(where: str, fails: int) -> int:
+    note(where, "began")
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        tries = int(client.llen(where))
+    if tries <= fails:
+        raise ConnectionResetError("again")
+    return tries
+
+
+async def session() -> AsyncIterator[list[str]]:
+    opened = ["open"]
+    try:
+        yield opened
+    finally:
+        note("session", "closed")
+
+
+async def noted() -> None:
+    note("session", "beside")
+
+
+@task(dependencies=[Depends(noted)])
+async def with_session(
+    text: str,
+    opened: Annotated[list[str], Depends(session)],
+    identity: Annotated[Identity, Depends(current_identity)],
+) -> list[str]:
+    note("session", "ran")
+    return [text, *opened, identity.channel]
