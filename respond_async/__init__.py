@@ -40,11 +40,17 @@ if TYPE_CHECKING:
         create_task,
         delete_task,
         get_task,
+        list_tasks,
         retry_task,
+        task_logs,
+        wait_for_task,
+        watch,
     )
     from respond_async.jobs.definition import JobFunction, RetryOn, task
     from respond_async.jobs.errors import TaskError
+    from respond_async.jobs.reading import Page
     from respond_async.jobs.record import Job, JobError
+    from respond_async.jobs.reporting import LogLine, Progress, update_progress
     from respond_async.jobs.runtime import Jobs
     from respond_async.jobs.state import Status
     from respond_async.jobs.worker import JobsWorker
@@ -70,7 +76,9 @@ __all__ = [
     "JobFunction",
     "Jobs",
     "JobsWorker",
+    "LogLine",
     "OwnedTasks",
+    "Page",
     "Problem",
     "Progress",
     "ReplayInfo",
@@ -90,12 +98,17 @@ __all__ = [
     "current_progress",
     "delete_task",
     "get_task",
+    "list_tasks",
     "optional_identity",
     "replay_info",
     "require_async",
     "retry_task",
     "settings_table",
     "task",
+    "task_logs",
+    "update_progress",
+    "wait_for_task",
+    "watch",
 ]
 
 _MODULES: Final = {
@@ -120,6 +133,10 @@ _MODULES: Final = {
         "delete_task",
         "get_task",
         "retry_task",
+        "list_tasks",
+        "task_logs",
+        "wait_for_task",
+        "watch",
     ),
     "jobs.definition": (
         "JobFunction",
@@ -127,6 +144,8 @@ _MODULES: Final = {
         "task",
     ),
     "jobs.errors": ("TaskError",),
+    "jobs.reading": ("Page",),
+    "jobs.reporting": ("LogLine", "Progress", "update_progress"),
     "jobs.record": (
         "Job",
         "JobError",

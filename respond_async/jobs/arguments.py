@@ -13,10 +13,19 @@ from pydantic_core import PydanticSerializationError
 from respond_async.errors import ConfigurationError
 from respond_async.jobs.errors import TaskError
 
-
 #: What `create_task` itself takes by name.
 _TAKEN: Final = frozenset(
-    {"function", "name", "channel", "timeout", "priority", "delay", "dedupe_key", "idempotent"}
+    {
+        "function",
+        "name",
+        "channel",
+        "timeout",
+        "priority",
+        "delay",
+        "dedupe_key",
+        "idempotent",
+        "webhook",
+    }
 )
 
 

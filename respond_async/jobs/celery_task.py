@@ -106,6 +106,9 @@ class _Delivery:
             raise Ignore
         self._spec = Spec.opened(self._jobs.sealer, record["spec"], self._id)
         if verdict == Verdict.ENDED:
+            # A begin that ends a job does not know whom to tell; nor does one that was killed then.
+            channel = hub_channel(self._spec.channel, self._id)
+            self._script(scripts.TELL, self._id, channel)
             return self._ended(record)
         return self._run(record)
 
@@ -143,7 +146,8 @@ class _Delivery:
             self._spec.timeout,
             scope_of(self._task.name, info, self._worker.identities),
         )
-        self._worker.keeper.add(self._id, self._holder, execution)
+        channel = hub_channel(self._spec.channel, self._id)
+        self._worker.keeper.add(self._id, self._holder, channel, execution)
         try:
             value = self._definition.arguments.result(self._awaited(execution))
         except Cancelled:
@@ -185,14 +189,16 @@ class _Delivery:
 
     def _end(self, status: Status, what: str | None, value: Any) -> None:
         sealed = [what, self._sealed(value)] if what else []
+        self._worker.keeper.report(self._id)
         counts = self._script(
-            scripts.END, self._id, self._holder, status, hub_channel(self._spec.channel),
+            scripts.END, self._id, self._holder, status, hub_channel(self._spec.channel, self._id),
             *self._jobs.kept, *sealed,
         )  # fmt: skip
         if not counts:
             logger.warning("%s [%s] was taken over: its end here does not count",
                            self._task.name, self._id)  # fmt: skip
             raise Ignore
+        self._worker.wake()
 
     def _again(self, error: Exception, attempts: int) -> None:
         """Raises Ignore if the job is tried again."""
@@ -212,7 +218,7 @@ class _Delivery:
     def _put_back(self, seconds: float | None) -> bool:
         wait = "" if seconds is None else int(seconds * 1000)
         return bool(self._script(
-            scripts.PUT_BACK, self._id, self._holder, hub_channel(self._spec.channel),
+            scripts.PUT_BACK, self._id, self._holder, hub_channel(self._spec.channel, self._id),
             *self._jobs.kept, wait, _OUTBOX_MILLISECONDS,
         ))  # fmt: skip
 

@@ -1,6 +1,7 @@
 """How jobs are kept."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 
 from respond_async.errors import ConfigurationError
 
@@ -23,11 +24,18 @@ class TaskConfig:
     max_task_history: int = 100_000
     #: Seconds between two prunings.
     cleanup_interval: float = 60.0
+    #: What jobs log from this level on is kept for their owners, where their logger passes it on.
+    log_level: int | str = "INFO"
+    #: What webhooks are signed with; without it there are none.
+    webhook_secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         for name in ("default_timeout", "task_result_ttl", "cleanup_interval"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigurationError(f"TaskConfig.{name} is {value}: it must be above 0")
+        known = logging.getLevelNamesMapping()
+        if isinstance(self.log_level, str) and self.log_level not in known:
+            raise ConfigurationError(f"TaskConfig.log_level {self.log_level!r} is no level")
         if self.max_task_history < 0:
             raise ConfigurationError("TaskConfig.max_task_history must be 0 or more")

@@ -1,13 +1,18 @@
 """What handlers, and other code, call."""
 
+from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
 from respond_async.identity import optional_identity
+from respond_async.jobs.reading import Page, list_page, log_of, watched
 from respond_async.jobs.record import Job
+from respond_async.jobs.reporting import LogLine
 from respond_async.jobs.runtime import Jobs, current
+from respond_async.jobs.state import Status
 
 
 async def create_task(
@@ -19,6 +24,7 @@ async def create_task(
     delay: float = 0.0,
     dedupe_key: str | None = None,
     idempotent: bool | None = None,
+    webhook: str = "",
     **kwargs: Any,
 ) -> Job:
     """Creates a job that belongs to nobody; in a handler `TaskDependency` gives it an owner.
@@ -33,6 +39,8 @@ async def create_task(
         dedupe_key: A second job of this owner, function and key is the first one, as long as that
             is kept; and a lost run is not repeated.
         idempotent: Whether a lost run may be repeated; default: the function's.
+        webhook: Where its end is posted to, signed with TaskConfig.webhook_secret (Standard Webhooks);
+            never one that a client names: the worker posts there.
         kwargs: The function's.
 
     Raises:
@@ -41,7 +49,7 @@ async def create_task(
     """
     return await current().create(
         function, *args, name=name, timeout=timeout, priority=priority, delay=delay, dedupe_key=dedupe_key,
-        idempotent=idempotent, **kwargs,
+        idempotent=idempotent, webhook=webhook, **kwargs,
     )  # fmt: skip
 
 
@@ -79,6 +87,66 @@ async def retry_task(job_id: str) -> Job:
         TaskError: `not_found`, `not_ended` or `unavailable`.
     """
     return await current().retry(job_id)
+
+
+async def list_tasks(
+    *,
+    status: Status | None = None,
+    name: str | None = None,
+    channel: str | None = None,
+    created_from: datetime | None = None,
+    created_to: datetime | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page:
+    """A page of jobs, the newest first.
+
+    Args:
+        status: Only those.
+        name: Only those.
+        channel: Of one owner: the internal name of a channel; "" for nobody's. Default: of all.
+        created_from: None that is older.
+        created_to: None that is newer.
+        limit: 1000 at most.
+        cursor: Of the page before.
+
+    Raises:
+        TaskError: `invalid_arguments` or `unavailable`.
+    """
+    return await list_page(
+        current(), status=status, name=name, channel=channel, created_from=created_from,
+        created_to=created_to, limit=limit, cursor=cursor,
+    )  # fmt: skip
+
+
+async def task_logs(job_id: str) -> list[LogLine]:
+    """What a job logged, the last thousand lines.
+
+    Raises:
+        TaskError: `unavailable`.
+    """
+    return await log_of(current(), job_id)
+
+
+async def wait_for_task(job_id: str, seconds: float | None = None) -> Job:
+    """The job, once it has ended.
+
+    Raises:
+        TimeoutError: It has not ended in time.
+        TaskError: `not_found` or `unavailable`.
+    """
+    return await current().wait(job_id, seconds)
+
+
+def watch(job_id: str) -> AsyncIterator[Job]:
+    """The job as it is, and each time it has changed, until it has ended.
+
+    For `async for job in ...`; changes that follow each other fast may be seen as one.
+
+    Raises:
+        TaskError: `not_found` or `unavailable`.
+    """
+    return watched(current(), job_id)
 
 
 class OwnedTasks:

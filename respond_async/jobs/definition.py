@@ -52,6 +52,7 @@ class Definition:
     idempotent: bool
     retry: tuple[RetryOn, ...]
     dependencies: tuple[Depends, ...]
+    on_end: Callable[[Any], Any] | None
 
     def retry_after(self, error: BaseException, attempts: int) -> float | None:
         """Seconds until it is tried again; None: it is not."""
@@ -99,6 +100,7 @@ def task(
     idempotent: bool = True,
     retry: Sequence[RetryOn] = (),
     dependencies: Sequence[Any] = (),
+    on_end: Callable[[Any], Any] | None = None,
 ) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -111,6 +113,7 @@ def task(
     idempotent: bool = True,
     retry: Sequence[RetryOn] = (),
     dependencies: Sequence[Any] = (),
+    on_end: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Registers a function as a job.
 
@@ -124,19 +127,24 @@ def task(
         idempotent: Whether a run that was lost may be repeated.
         retry: When it is tried again; the first that fits counts.
         dependencies: More of FastAPI's `Depends`, for their effect alone.
+        on_end: Sync or async; called in a worker with the `Job` once it has ended, however it did, and
+            again if that raised or its worker died.
 
     Raises:
         ConfigurationError: It cannot be a job; the message says how to mend that.
     """
+    rest = {
+        "timeout": timeout,
+        "priority": priority,
+        "queue": queue,
+        "idempotent": idempotent,
+        "retry": tuple(retry),
+        "dependencies": tuple(dependencies),
+        "on_end": on_end,
+    }
     if function is None:
-        return lambda given: task(  # type: ignore[call-overload]
-            given, name=name, timeout=timeout, priority=priority, queue=queue,
-            idempotent=idempotent, retry=retry, dependencies=dependencies,
-        )  # fmt: skip
-    return _registered(
-        function, name, timeout=timeout, priority=priority, queue=queue, idempotent=idempotent,
-        retry=tuple(retry), dependencies=tuple(dependencies),
-    )  # fmt: skip
+        return lambda given: _registered(given, name, **rest)
+    return _registered(function, name, **rest)
 
 
 def definition_of(given: object) -> Definition:

@@ -14,6 +14,7 @@ from fastapi.dependencies.utils import get_dependant, solve_dependencies
 
 from respond_async.jobs.definition import Definition
 from respond_async.jobs.errors import TaskError
+from respond_async.jobs.reporting import REPORT, Report
 from respond_async.scope import IDENTITIES, REPLAY
 
 # How long what is cancelled may take to end before its end is recorded without it.
@@ -56,6 +57,8 @@ class Execution:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Task[Any] | None = None
         self._cancelled = False
+        #: What the function says while it runs.
+        self.report: Final = Report()
 
     def cancel(self) -> None:
         """Ends the run soon; once."""
@@ -106,6 +109,7 @@ class Execution:
             self._work.exception()
 
     async def _called(self) -> Any:
+        REPORT.set(self.report)
         definition = self._definition
         arguments = definition.arguments.from_json(self._arguments)
         async with AsyncExitStack() as stack:

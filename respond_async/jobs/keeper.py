@@ -5,15 +5,17 @@ import os
 from itertools import count
 from threading import Event, Lock, Thread
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 import redis
 
 from respond_async.jobs import scripts
 from respond_async.jobs.execution import Execution
+from respond_async.jobs.reporting import LINES_KEPT, progress_json
 from respond_async.leases import place
 from respond_async.scripts import Scripts
+from respond_async.sealing import Sealer
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,14 @@ logger = logging.getLogger(__name__)
 LEASE_MILLISECONDS: Final = 10_000
 _RENEW_SECONDS: Final = 3.0
 _AT_ONCE: Final = 500
+# How often what runs say is sent.
+_REPORT_SECONDS: Final = 0.25
+
+
+class _Run(NamedTuple):
+    holder: str
+    channel: str
+    execution: Execution
 
 
 class Keeper:
@@ -30,12 +40,14 @@ class Keeper:
 
     Args:
         connection: The worker's Redis.
+        sealer: For jobs.
     """
 
-    def __init__(self, connection: Scripts) -> None:
+    def __init__(self, connection: Scripts, sealer: Sealer) -> None:
+        self._sealer: Final = sealer
         self._scripts: Final = connection
         self._lock: Final = Lock()
-        self._runs: dict[str, tuple[str, Execution]] = {}
+        self._runs: dict[str, _Run] = {}
         self._any = Event()
         self._pid = 0
         self._prefix = ""
@@ -53,10 +65,10 @@ class Keeper:
                 Thread(target=self._keep, name="respond_async.jobs", daemon=True).start()
         return f"{self._prefix}{next(self._numbers)}"
 
-    def add(self, job_id: str, holder: str, execution: Execution) -> None:
+    def add(self, job_id: str, holder: str, channel: str, execution: Execution) -> None:
         """Keeps the lease of a run until `drop`."""
         with self._lock:
-            self._runs[job_id] = holder, execution
+            self._runs[job_id] = _Run(holder, channel, execution)
             self._any.set()
 
     def drop(self, job_id: str) -> None:
@@ -65,6 +77,29 @@ class Keeper:
             self._runs.pop(job_id, None)
             if not self._runs:
                 self._any.clear()
+
+    def report(self, job_id: str) -> None:
+        """Sends what a run has said and was not sent yet.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+        """
+        with self._lock:
+            run = self._runs.get(job_id)
+        said = run.execution.report.taken() if run is not None else None
+        if run is None or said is None:
+            return
+        progress, lines = said
+        shown = progress_json(progress)
+        sealed = self._sealer.seal(shown.encode(), job_id) if shown else ""
+        self._scripts.run(
+            scripts.REPORT,
+            [],
+            [
+                job_id, run.holder, run.channel, shown, sealed, LINES_KEPT,
+                *(self._sealer.seal(line.encode(), job_id) for line in lines),
+            ],
+        )  # fmt: skip
 
     def _keep(self) -> None:
         while True:
@@ -79,18 +114,22 @@ class Keeper:
 
     def _listen(self, pubsub: Any) -> None:
         # At once: what was cancelled before the subscription is seen.
-        renew_at = 0.0
+        renew_at = report_at = 0.0
         while self._any.is_set():
             if monotonic() >= renew_at:
                 renew_at = monotonic() + _RENEW_SECONDS
                 self._renew()
-            message = pubsub.get_message(timeout=max(0.01, renew_at - monotonic()))
+            message = pubsub.get_message(timeout=_REPORT_SECONDS)
             if message and message["type"] == "message":
                 self._cancel(message["data"].decode())
+            elif monotonic() >= report_at:
+                report_at = monotonic() + _REPORT_SECONDS
+                for job_id in list(self._runs):
+                    self.report(job_id)
 
     def _renew(self) -> None:
         with self._lock:
-            held = [(job_id, holder) for job_id, (holder, _) in self._runs.items()]
+            held = [(job_id, run.holder) for job_id, run in self._runs.items()]
         for start in range(0, len(held), _AT_ONCE):
             flat = [each for pair in held[start : start + _AT_ONCE] for each in pair]
             over = self._scripts.run(scripts.RENEW, [], [LEASE_MILLISECONDS, *flat])
@@ -101,4 +140,4 @@ class Keeper:
         with self._lock:
             known = self._runs.get(job_id)
         if known is not None:
-            known[1].cancel()
+            known.execution.cancel()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from respond_async.jobs.reporting import Progress
 from respond_async.jobs.state import Status
 from respond_async.sealing import Sealer
 
@@ -31,10 +32,12 @@ class Spec:
     channel: str = ""
     #: Seconds; None: no limit.
     timeout: float | None = None
+    #: Where its end is posted to; "" for nowhere.
+    webhook: str = ""
 
     def sealed(self, sealer: Sealer, job_id: str) -> str:
         """As it is kept."""
-        text = json.dumps([self.arguments, self.channel, self.timeout])
+        text = json.dumps([self.arguments, self.channel, self.timeout, self.webhook])
         return sealer.seal(text.encode(), job_id)
 
     @classmethod
@@ -44,8 +47,8 @@ class Spec:
         Raises:
             EnvelopeError: It is not ours.
         """
-        arguments, channel, timeout = json.loads(sealer.open(sealed, job_id))
-        return cls(arguments=arguments, channel=channel, timeout=timeout)
+        arguments, channel, timeout, webhook = json.loads(sealer.open(sealed, job_id))
+        return cls(arguments=arguments, channel=channel, timeout=timeout, webhook=webhook)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +75,14 @@ class Job:
     #: As JSON; None unless it completed.
     result: Any
     error: JobError | None
+    progress: Progress | None
+    #: Of its callbacks and webhook: `owed`, `done`, `failed`; None where it has none.
+    callbacks: str | None
     #: The internal name of the owner's channel; "" for nobody.
     channel: str
+
+
+_CALLBACKS: Final = {"1": "owed"}
 
 
 def read_job(fields: Mapping[str, str], sealer: Sealer) -> Job:
@@ -86,7 +95,7 @@ def read_job(fields: Mapping[str, str], sealer: Sealer) -> Job:
     status = Status(fields["status"])
     opened = {
         name: json.loads(sealer.open(fields[name], job_id))
-        for name in ("result", "error")
+        for name in ("result", "error", "progress")
         if name in fields
     }
     error = JobError(**opened["error"]) if opened.get("error") else _error(status, fields)
@@ -104,6 +113,8 @@ def read_job(fields: Mapping[str, str], sealer: Sealer) -> Job:
         version=int(fields.get("version", 0)),
         result=opened.get("result") if status is Status.COMPLETED else None,
         error=error,
+        progress=Progress(**opened["progress"]) if "progress" in opened else None,
+        callbacks=_CALLBACKS.get(fields.get("owed", ""), fields.get("owed")),
         channel=Spec.opened(sealer, fields["spec"], job_id).channel,
     )
 

@@ -1,8 +1,9 @@
 """The jobs of one process: what app and worker share, and what the app does."""
 
+import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, Final
 
 import redis
@@ -13,13 +14,16 @@ from respond_async.celery_face import BackendUnavailableError, CeleryFace
 from respond_async.connections import AppRedis
 from respond_async.errors import ConfigurationError
 from respond_async.jobs import scripts
+from respond_async.jobs.calling_back import owed
 from respond_async.jobs.config import TaskConfig
 from respond_async.jobs.definition import Definition, definition_of
 from respond_async.jobs.errors import TaskError
+from respond_async.jobs.reading import watched
 from respond_async.jobs.record import Job, Spec, read_fields, read_job
 from respond_async.scripts import Script
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
+from respond_async.waiting import Waits
 from ws_hub import redis_channel
 
 #: The keyword argument of a Celery message that says: the record has the arguments.
@@ -53,6 +57,8 @@ class Jobs:
         self.sealer: Final = Sealer(self.settings, "job")
         self._celery: Final = CeleryFace(celery, self.settings)
         self._redis: Final = AppRedis(self.settings)
+        #: Wakes those who wait for news of jobs.
+        self.waits: Final = Waits(self.settings.redis_url)
         _current = self
 
     @property
@@ -66,7 +72,7 @@ class Jobs:
         """The first fields of a record."""
         return [
             "name", name or definition.name, "function", definition.name, "owner", self.owner(spec.channel),
-            "spec", spec.sealed(self.sealer, job_id), "repeatable", str(int(definition.idempotent)),
+            "spec", spec.sealed(self.sealer, job_id), *owed(definition, spec.webhook), "repeatable", str(int(definition.idempotent)),
         ]  # fmt: skip
 
     def owner(self, channel: str) -> str:
@@ -84,6 +90,7 @@ class Jobs:
         delay: float = 0.0,
         dedupe_key: str | None = None,
         idempotent: bool | None = None,
+        webhook: str = "",
         **kwargs: Any,
     ) -> Job:
         """A job, with the broker by now: `create_task`.
@@ -93,6 +100,8 @@ class Jobs:
             ConfigurationError: The function is not registered.
         """
         definition = definition_of(function)
+        if webhook and not self.config.webhook_secret:
+            raise ConfigurationError("webhooks are signed: set TaskConfig.webhook_secret")
         if idempotent is None:
             idempotent = definition.idempotent and dedupe_key is None
         limits = (timeout, definition.timeout, self.config.default_timeout)
@@ -100,6 +109,7 @@ class Jobs:
             arguments=definition.arguments.to_json(args, kwargs),
             channel=channel,
             timeout=next((each for each in limits if each is not None), None),
+            webhook=webhook,
         )
         job_id = str(uuid.uuid4())
         key = f"{channel}|{definition.name}|{dedupe_key}"
@@ -107,7 +117,9 @@ class Jobs:
         fields = self.fields(definition, spec, job_id, name)
         fields[-1] = str(int(idempotent))
         wait = int(delay * 1000) + _OUTBOX_MILLISECONDS
-        there = await self._run(scripts.CREATE, job_id, hub_channel(channel), dedupe, wait, *fields)
+        there = await self.script(
+            scripts.CREATE, job_id, hub_channel(channel, job_id), dedupe, wait, *fields
+        )
         if there.decode() == job_id:
             await self._publish(definition, job_id, priority, delay)
         return await self.get(there.decode())
@@ -118,7 +130,7 @@ class Jobs:
         Raises:
             TaskError: `not_found` or `unavailable`.
         """
-        async with self._answering():
+        async with self.answering():
             client: Any = self._redis.client()
             found = await client.hgetall(f"{scripts.PREFIX}job:{job_id}")
         if not found:
@@ -132,7 +144,7 @@ class Jobs:
             TaskError: `not_found` or `unavailable`.
         """
         channel = (await self.get(job_id)).channel
-        await self._run(scripts.CANCEL, job_id, hub_channel(channel), *self.kept)
+        await self.script(scripts.CANCEL, job_id, hub_channel(channel, job_id), *self.kept)
         return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:
@@ -141,7 +153,7 @@ class Jobs:
         Raises:
             TaskError: `not_ended` or `unavailable`.
         """
-        status = await self._run(scripts.DELETE, job_id, "0")
+        status = await self.script(scripts.DELETE, job_id, "0")
         if status:
             raise TaskError("not_ended", f"The job is {status.decode()}: cancel it first.")
 
@@ -154,7 +166,7 @@ class Jobs:
         job = await self.get(job_id)
         if not job.status.ended:
             raise TaskError("not_ended", f"The job is {job.status}: it cannot be run again yet.")
-        async with self._answering():
+        async with self.answering():
             client: Any = self._redis.client()
             sealed, function = await client.hmget(
                 f"{scripts.PREFIX}job:{job_id}", "spec", "function"
@@ -168,9 +180,32 @@ class Jobs:
             **spec.arguments,
         )
 
+    async def wait(self, job_id: str, seconds: float | None = None) -> Job:
+        """The job, ended.
+
+        Raises:
+            TimeoutError: It has not ended in time.
+            TaskError: `not_found` or `unavailable`.
+        """
+        async with asyncio.timeout(seconds), aclosing(watched(self, job_id)) as changes:
+            async for job in changes:
+                if job.status.ended:
+                    return job
+        raise AssertionError("a job that is watched to its end has ended")
+
+    def client(self) -> Any:
+        """Redis, for the running event loop."""
+        return self._redis.client()
+
+    @staticmethod
+    def channel_of(job: Job) -> str:
+        """The internal name of the channel on which there are news of a job."""
+        return job.channel or job_channel(job.id)
+
     async def close(self) -> None:
         """Closes what is open."""
         self._celery.close()
+        await self.waits.close()
         await self._redis.close()
 
     async def _publish(
@@ -183,13 +218,18 @@ class Jobs:
             )
         except BackendUnavailableError as error:
             # Without a record its message, if the broker has it after all, never runs.
-            await self._run(scripts.DELETE, job_id, "1")
+            await self.script(scripts.DELETE, job_id, "1")
             message = "The job was not created: the broker does not answer."
             raise TaskError("unavailable", message) from error
-        await self._run(scripts.SENT, job_id)
+        await self.script(scripts.SENT, job_id)
 
-    async def _run(self, script: Script, *args: Any) -> Any:
-        async with self._answering():
+    async def script(self, script: Script, *args: Any) -> Any:
+        """What a script gives.
+
+        Raises:
+            TaskError: `unavailable`.
+        """
+        async with self.answering():
             client: Any = self._redis.client()
             try:
                 return await client.evalsha(script.sha, 0, *args)
@@ -197,7 +237,8 @@ class Jobs:
                 return await client.eval(script.text, 0, *args)
 
     @staticmethod
-    def _answering() -> AbstractAsyncContextManager[None]:
+    def answering() -> AbstractAsyncContextManager[None]:
+        """Makes `TaskError` (`unavailable`) of what Redis' client raises."""
         return _answering()
 
 
@@ -223,9 +264,14 @@ def current() -> Jobs:
     return _current
 
 
-def hub_channel(channel: str) -> str:
-    """The Redis channel on which a job's owner hears of it; "" for nobody."""
-    return redis_channel(channel) if channel else ""
+def hub_channel(channel: str, job_id: str) -> str:
+    """The Redis channel on which a job's owner hears of it; of nobody's job, one of its own."""
+    return redis_channel(channel or job_channel(job_id))
+
+
+def job_channel(job_id: str) -> str:
+    """The internal name of the channel of a job without an owner; no client can ask for it."""
+    return f"job.{job_id}"
 
 
 def message_options(

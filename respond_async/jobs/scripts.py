@@ -9,6 +9,7 @@ In Redis, behind `respond_async:jobs:`
                   sorted sets of ids by the microsecond of creation, one for each filter
     ended         sorted set of ids by the microsecond of their end: what is pruned, oldest first
     unsent        sorted set of ids by the millisecond from which a worker publishes them: the outbox
+    owed          the same, of ended jobs whose callbacks and webhooks are to be called
 
 `state` is the same without Redis. Each script bears to be run twice, since a connection may be lost
 after it ran.
@@ -41,11 +42,12 @@ local function unindex(id, status)
   local h = redis.call('hmget', job(id), 'owner', 'name')
   for _, list in ipairs(lists(status, h[1], h[2])) do redis.call('zrem', list, id) end
 end
-local function tell(id, channel)
+local function tell(id, channel, progress)
   local h = redis.call('hmget', job(id), 'status', 'name')
   local v = redis.call('hincrby', job(id), 'version', 1)
   if channel == '' then return end
   local data = {task_id = id, status = h[1], name = h[2], version = v, action = 'task'}
+  if progress then data.progress = progress end
   redis.call('publish', channel, cjson.encode({type = 'data', data = cjson.encode(data)}))
 end
 local function erase(id)
@@ -56,6 +58,7 @@ local function erase(id)
   end
   redis.call('zrem', p .. 'ended', id)
   redis.call('zrem', p .. 'unsent', id)
+  redis.call('zrem', p .. 'owed', id)
   redis.call('unlink', job(id), p .. 'log:' .. id)
 end
 local function finish(id, status, channel, history, ttl)
@@ -74,6 +77,7 @@ local function finish(id, status, channel, history, ttl)
     local dedupe = redis.call('hget', job(id), 'dedupe')
     if dedupe then redis.call('expire', p .. 'dedupe:' .. dedupe, math.ceil(ttl)) end
   end
+  if redis.call('hget', job(id), 'owed') == '1' then redis.call('zadd', p .. 'owed', int(now), id) end
   tell(id, channel)
 end
 """
@@ -243,10 +247,10 @@ for _, id in ipairs(old) do erase(id) end
 return #old
 """)
 
-# ARGV: how many, milliseconds until they are due again. Gives ids whose message is to be published.
+# ARGV: how many, milliseconds until they are due again, `unsent` or `owed`. Gives ids.
 DUE: Final = _script("""
-local ids = redis.call('zrangebyscore', p .. 'unsent', '-inf', int(now), 'LIMIT', 0, ARGV[1])
-for _, id in ipairs(ids) do redis.call('zadd', p .. 'unsent', int(now + ARGV[2]), id) end
+local ids = redis.call('zrangebyscore', p .. ARGV[3], '-inf', int(now), 'LIMIT', 0, ARGV[1])
+for _, id in ipairs(ids) do redis.call('zadd', p .. ARGV[3], int(now + ARGV[2]), id) end
 return ids
 """)
 
@@ -278,4 +282,42 @@ end)
 local page = {}
 for place = 1, math.min(want, #found) do page[place] = redis.call('hgetall', job(found[place][1])) end
 return page
+""")
+
+# What a run says. ARGV: id, holder, channel, the progress as JSON and sealed ('' for none), how many
+# lines are kept, then sealed lines. Gives 1 if the run is the job's.
+REPORT: Final = _script("""
+local id, key = ARGV[1], job(ARGV[1])
+local h = redis.call('hmget', key, 'status', 'holder')
+if h[1] ~= 'RUNNING' or h[2] ~= ARGV[2] then return 0 end
+local progress
+if ARGV[4] ~= '' then
+  progress = cjson.decode(ARGV[4])
+  redis.call('hset', key, 'progress', ARGV[5])
+end
+if #ARGV > 6 then
+  redis.call('rpush', p .. 'log:' .. id, unpack(ARGV, 7))
+  redis.call('ltrim', p .. 'log:' .. id, -ARGV[6], -1)
+end
+tell(id, ARGV[3], progress)
+return 1
+""")
+
+# Says again what is. ARGV: id, channel.
+TELL: Final = _script("tell(ARGV[1], ARGV[2])")
+
+# Callbacks and webhook of a job were called, or given up. ARGV: id, what became of them.
+SETTLE: Final = _script("""
+redis.call('zrem', p .. 'owed', ARGV[1])
+if redis.call('exists', job(ARGV[1])) == 1 then redis.call('hset', job(ARGV[1]), 'owed', ARGV[2]) end
+""")
+
+# They failed. ARGV: id, milliseconds until the next time. Gives how often they did.
+OWE_ON: Final = _script("""
+if redis.call('exists', job(ARGV[1])) == 0 then
+  redis.call('zrem', p .. 'owed', ARGV[1])
+  return 0
+end
+redis.call('zadd', p .. 'owed', int(now + ARGV[2]), ARGV[1])
+return redis.call('hincrby', job(ARGV[1]), 'owed_tries', 1)
 """)

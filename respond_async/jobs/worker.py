@@ -1,5 +1,6 @@
 """A worker's side of jobs: what their Celery tasks work with, the outbox, and pruning."""
 
+import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
@@ -12,18 +13,29 @@ from celery import Celery, signals
 from respond_async.errors import ConfigurationError
 from respond_async.identity import Identities
 from respond_async.jobs import scripts
+from respond_async.jobs.calling_back import (
+    ATTEMPTS,
+    GivenUp,
+    NotCalled,
+    call_back,
+    seconds_after,
+)
 from respond_async.jobs.config import TaskConfig
 from respond_async.jobs.definition import DEFINITIONS
 from respond_async.jobs.keeper import Keeper
+from respond_async.jobs.record import Spec, read_job
+from respond_async.jobs.reporting import JobLog
 from respond_async.jobs.runtime import Jobs, message_options
 from respond_async.scripts import Script, Scripts
 from respond_async.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_OUTBOX_SECONDS: Final = 5.0
+_OUTBOX_SECONDS: Final = 1.0
 _AGAIN_MILLISECONDS: Final = 30_000
 _AT_ONCE: Final = 500
+# Together they take less than it takes until they are due again.
+_CALLS_AT_ONCE: Final = 20
 
 _current: "JobsWorker | None" = None
 
@@ -46,14 +58,17 @@ class JobsWorker:
         global _current  # noqa: PLW0603
         self.jobs: Final = Jobs(celery, settings, config)
         self.scripts: Final = Scripts(self.jobs.settings)
-        self.keeper: Final = Keeper(self.scripts)
+        self.keeper: Final = Keeper(self.scripts, self.jobs.sealer)
         self.identities: Final = Identities(self.jobs.settings)
         self._celery: Final = celery
         self._ended: Final = Event()
+        self._woken: Final = Event()
+        self._log: Final = JobLog(self.jobs.config.log_level)
         self._cancels: Final = ThreadPoolExecutor(1, "respond_async.jobs.cancel")
         _current = self
         # Celery keeps receivers by weak reference otherwise.
         signals.worker_ready.connect(self._start, weak=False)
+        signals.worker_process_init.connect(self._keep_logs, weak=False)
         signals.worker_shutdown.connect(self._stop, weak=False)
 
     def cancel_soon(self, job_id: str) -> None:
@@ -66,7 +81,10 @@ class JobsWorker:
         Raises:
             redis.RedisError: Redis did not answer.
         """
-        due = [each.decode() for each in self._run(scripts.DUE, _AT_ONCE, _AGAIN_MILLISECONDS)]
+        due = [
+            each.decode()
+            for each in self._run(scripts.DUE, _AT_ONCE, _AGAIN_MILLISECONDS, "unsent")
+        ]
         for job_id in due:
             name = self.scripts.connection.hget(f"{scripts.PREFIX}job:{job_id}", "function")
             definition = DEFINITIONS.get(name.decode()) if isinstance(name, bytes) else None
@@ -76,6 +94,46 @@ class JobsWorker:
             self._celery.send_task(definition.name, task_id=job_id, **message_options(definition))
             self._run(scripts.SENT, job_id)
         return len(due)
+
+    def wake(self) -> None:
+        """Has callbacks called soon that are owed."""
+        self._woken.set()
+
+    def call_back(self) -> None:
+        """Calls what is owed for jobs that have ended.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+        """
+        while due := self._run(scripts.DUE, _CALLS_AT_ONCE, _AGAIN_MILLISECONDS, "owed"):
+            asyncio.run(self._call_all([each.decode() for each in due]))
+
+    async def _call_all(self, job_ids: list[str]) -> None:
+        await asyncio.gather(*(self._call(job_id) for job_id in job_ids))
+
+    async def _call(self, job_id: str) -> None:
+        connection: Any = self.scripts.connection
+        flat = connection.hgetall(f"{scripts.PREFIX}job:{job_id}")
+        fields = {name.decode(): value.decode() for name, value in flat.items()}
+        if not fields:
+            self._run(scripts.SETTLE, job_id, "done")
+            return
+        sealer, config = self.jobs.sealer, self.jobs.config
+        webhook = Spec.opened(sealer, fields["spec"], job_id).webhook
+        failures = int(fields.get("owed_tries", 0)) + 1
+        outcome = "done"
+        try:
+            await call_back(read_job(fields, sealer), fields["function"], webhook, config)
+        except NotCalled as error:
+            logger.warning("%s (%d of %d)", error, failures, ATTEMPTS)
+            if failures < ATTEMPTS:
+                self._run(scripts.OWE_ON, job_id, int(seconds_after(failures) * 1000))
+                return
+            outcome = "failed"
+        except GivenUp as error:
+            logger.warning("%s", error)
+            outcome = "failed"
+        self._run(scripts.SETTLE, job_id, outcome)
 
     def prune(self) -> int:
         """Removes jobs that are too old or too many; how many.
@@ -95,17 +153,27 @@ class JobsWorker:
 
     def _start(self, sender: Any, **_: Any) -> None:
         if sender.app is self._celery:
+            self._keep_logs()
             Thread(target=self._watch, name="respond_async.jobs.sweep", daemon=True).start()
+
+    def _keep_logs(self, **_: Any) -> None:
+        # After Celery has set up the root logger, and in each process of prefork.
+        logging.getLogger().addHandler(self._log)
 
     def _stop(self, **_: Any) -> None:
         self._ended.set()
+        self._woken.set()
+        logging.getLogger().removeHandler(self._log)
 
     def _watch(self) -> None:
         prune_at = 0.0
         wait = min(_OUTBOX_SECONDS, self.jobs.config.cleanup_interval)
-        while not self._ended.wait(wait):
+        while not self._ended.is_set():
+            self._woken.wait(wait)
+            self._woken.clear()
             try:
                 self.sweep()
+                self.call_back()
                 if monotonic() >= prune_at:
                     prune_at = monotonic() + self.jobs.config.cleanup_interval
                     self.prune()

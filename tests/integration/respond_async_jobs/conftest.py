@@ -11,8 +11,8 @@ import redis
 from celery import Celery
 from pydantic import SecretStr
 
-import tests.support.jobs.functions  # noqa: F401 - registers the jobs
 from respond_async import Job, Jobs, Settings
+from tests.support.jobs.functions import CONFIG
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
@@ -66,7 +66,7 @@ def celery(redis_url: str) -> Iterator[Celery]:
 
 @pytest.fixture(scope="module")
 def client(settings: Settings, celery: Celery) -> Iterator[Client]:
-    jobs = Jobs(celery, settings)
+    jobs = Jobs(celery, settings, CONFIG)
     with (
         asyncio.Runner() as runner,
         redis.Redis.from_url(settings.redis_url, decode_responses=True) as store,

@@ -223,5 +223,5 @@ def test_the_outbox_gives_what_was_not_published(clean_redis: "redis.Redis") -> 
             scripts.CREATE.text, 0, job, "", "", wait, "owner", "x", "name", "n", "repeatable", "1"
         )
     connection.eval(scripts.SENT.text, 0, "b")
-    assert connection.eval(scripts.DUE.text, 0, 10, HOUR) == ["a"]
-    assert connection.eval(scripts.DUE.text, 0, 10, HOUR) == []
+    assert connection.eval(scripts.DUE.text, 0, 10, HOUR, "unsent") == ["a"]
+    assert connection.eval(scripts.DUE.text, 0, 10, HOUR, "unsent") == []

@@ -1,6 +1,7 @@
 """Jobs of the tests. What they do is noted in Redis, in the list that the test names."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +11,21 @@ from typing import Annotated
 import redis
 from fastapi import Depends
 
-from respond_async import Identity, RetryOn, TaskError, current_identity, task
+from respond_async import (
+    Identity,
+    Job,
+    RetryOn,
+    TaskConfig,
+    TaskError,
+    current_identity,
+    task,
+    update_progress,
+)
+
+#: Of app and worker.
+CONFIG = TaskConfig(webhook_secret="a secret of receivers")
+
+logger = logging.getLogger(__name__)
 
 
 def note(where: str, what: str) -> None:
@@ -98,3 +113,35 @@ async def with_session(
 ) -> list[str]:
     note("session", "ran")
     return [text, *opened, identity.channel]
+
+
+@task
+def counting(where: str, total: int) -> int:
+    for number in range(1, total + 1):
+        update_progress(number, total, f"at {number}")
+    note(where, "counted")
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        while client.llen(where) < 2:
+            time.sleep(0.05)
+    update_progress(100, message="all of them")
+    return total
+
+
+@task
+async def talking(words: list[str]) -> None:
+    for word in words:
+        logger.warning("said %s", word)
+        await asyncio.sleep(0)
+    logger.debug("not kept")
+
+
+async def hear(job: Job) -> None:
+    note(f"heard-{job.name}", f"{job.status} {job.result}")
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        if client.llen(f"heard-{job.name}") == 1:
+            raise ConnectionError("not yet")
+
+
+@task(on_end=hear)
+async def heard(number: int) -> int:
+    return number

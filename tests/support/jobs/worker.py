@@ -4,8 +4,8 @@ import os
 
 from celery import Celery
 
-import tests.support.jobs.functions  # noqa: F401 - registers the jobs
 from respond_async import JobsWorker
+from tests.support.jobs.functions import CONFIG
 
 _redis = os.environ["REDIS_URL"]
 
@@ -20,4 +20,4 @@ celery.conf.update(
     broker_transport_options={"visibility_timeout": 3, "unacked_restore_interval": 1},
     worker_hijack_root_logger=False,
 )
-JobsWorker(celery)
+JobsWorker(celery, config=CONFIG)
