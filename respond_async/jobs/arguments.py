@@ -25,6 +25,7 @@ _TAKEN: Final = frozenset(
         "dedupe_key",
         "idempotent",
         "webhook",
+        "concurrency_key",
     }
 )
 

@@ -104,6 +104,8 @@ class _Delivery:
         if verdict == Verdict.GONE:
             logger.info("%s [%s] was deleted: it does not run", self._task.name, self._id)
             raise Ignore
+        if verdict == Verdict.PARKED:
+            raise Ignore
         self._spec = Spec.opened(self._jobs.sealer, record["spec"], self._id)
         if verdict == Verdict.ENDED:
             # A begin that ends a job does not know whom to tell; nor does one that was killed then.
@@ -126,7 +128,8 @@ class _Delivery:
             answer = self._script(
                 scripts.BEGIN, self._id, self._holder, LEASE_MILLISECONDS,
                 self._jobs.settings.max_deliveries, dead, *self._jobs.kept,
-                str(int(not self._ours)), *fields,
+                str(int(not self._ours)),
+                *self._jobs.limits(self._definition), *fields,
             )  # fmt: skip
             verdict = answer[0].decode()
             if verdict != Verdict.BUSY:
@@ -168,6 +171,8 @@ class _Delivery:
             return None if self._ours else value
         finally:
             self._worker.keeper.drop(self._id)
+            # There is room for another, and perhaps somebody to be told.
+            self._worker.wake()
         raise Ignore
 
     @staticmethod
@@ -198,7 +203,6 @@ class _Delivery:
             logger.warning("%s [%s] was taken over: its end here does not count",
                            self._task.name, self._id)  # fmt: skip
             raise Ignore
-        self._worker.wake()
 
     def _again(self, error: Exception, attempts: int) -> None:
         """Raises Ignore if the job is tried again."""

@@ -16,6 +16,12 @@ class TaskConfig:
 
     #: Seconds a job may run where neither it nor its function says; None: no limit.
     default_timeout: float | None = 3600.0
+    #: How many jobs run at once, in all workers together; None: no limit.
+    max_concurrent_tasks: int | None = None
+    #: The same of one owner; jobs of nobody are not limited by it.
+    max_concurrent_per_owner: int | None = None
+    #: The same of one `concurrency_key`.
+    max_concurrent_per_key: int | None = 1
     #: Seconds that a job and its result can be asked for after its end.
     task_result_ttl: float = 86_400.0
     #: Whether what has ended is listed; without it a job is known by its id alone.
@@ -34,6 +40,10 @@ class TaskConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigurationError(f"TaskConfig.{name} is {value}: it must be above 0")
+        for name in ("tasks", "per_owner", "per_key"):
+            value = getattr(self, f"max_concurrent_{name}")
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"TaskConfig.max_concurrent_{name} must be above 0")
         known = logging.getLevelNamesMapping()
         if isinstance(self.log_level, str) and self.log_level not in known:
             raise ConfigurationError(f"TaskConfig.log_level {self.log_level!r} is no level")

@@ -25,6 +25,7 @@ async def create_task(
     dedupe_key: str | None = None,
     idempotent: bool | None = None,
     webhook: str = "",
+    concurrency_key: str | None = None,
     **kwargs: Any,
 ) -> Job:
     """Creates a job that belongs to nobody; in a handler `TaskDependency` gives it an owner.
@@ -41,6 +42,7 @@ async def create_task(
         idempotent: Whether a lost run may be repeated; default: the function's.
         webhook: Where its end is posted to, signed with TaskConfig.webhook_secret (Standard Webhooks);
             never one that a client names: the worker posts there.
+        concurrency_key: Of the jobs of one key, TaskConfig.max_concurrent_per_key run at once.
         kwargs: The function's.
 
     Raises:
@@ -49,7 +51,7 @@ async def create_task(
     """
     return await current().create(
         function, *args, name=name, timeout=timeout, priority=priority, delay=delay, dedupe_key=dedupe_key,
-        idempotent=idempotent, webhook=webhook, **kwargs,
+        idempotent=idempotent, webhook=webhook, concurrency_key=concurrency_key, **kwargs,
     )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ class Definition:
     retry: tuple[RetryOn, ...]
     dependencies: tuple[Depends, ...]
     on_end: Callable[[Any], Any] | None
+    max_concurrent: int | None
 
     def retry_after(self, error: BaseException, attempts: int) -> float | None:
         """Seconds until it is tried again; None: it is not."""
@@ -101,6 +102,7 @@ def task(
     retry: Sequence[RetryOn] = (),
     dependencies: Sequence[Any] = (),
     on_end: Callable[[Any], Any] | None = None,
+    max_concurrent: int | None = None,
 ) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -114,6 +116,7 @@ def task(
     retry: Sequence[RetryOn] = (),
     dependencies: Sequence[Any] = (),
     on_end: Callable[[Any], Any] | None = None,
+    max_concurrent: int | None = None,
 ) -> Any:
     """Registers a function as a job.
 
@@ -129,6 +132,7 @@ def task(
         dependencies: More of FastAPI's `Depends`, for their effect alone.
         on_end: Sync or async; called in a worker with the `Job` once it has ended, however it did, and
             again if that raised or its worker died.
+        max_concurrent: How many of it run at once, in all workers together.
 
     Raises:
         ConfigurationError: It cannot be a job; the message says how to mend that.
@@ -141,6 +145,7 @@ def task(
         "retry": tuple(retry),
         "dependencies": tuple(dependencies),
         "on_end": on_end,
+        "max_concurrent": max_concurrent,
     }
     if function is None:
         return lambda given: _registered(given, name, **rest)

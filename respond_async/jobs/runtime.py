@@ -75,6 +75,14 @@ class Jobs:
             "spec", spec.sealed(self.sealer, job_id), *owed(definition, spec.webhook), "repeatable", str(int(definition.idempotent)),
         ]  # fmt: skip
 
+    def limits(self, definition: Definition) -> list[int]:
+        """How many run at once: of all, of the function, of an owner, of a key; 0 for no limit."""
+        config = self.config
+        return [
+            config.max_concurrent_tasks or 0, definition.max_concurrent or 0,
+            config.max_concurrent_per_owner or 0, config.max_concurrent_per_key or 0,
+        ]  # fmt: skip
+
     def owner(self, channel: str) -> str:
         """What stands for an owner in Redis, where others can read it."""
         return self.sealer.names(channel)[0] if channel else "-"
@@ -91,6 +99,7 @@ class Jobs:
         dedupe_key: str | None = None,
         idempotent: bool | None = None,
         webhook: str = "",
+        concurrency_key: str | None = None,
         **kwargs: Any,
     ) -> Job:
         """A job, with the broker by now: `create_task`.
@@ -116,6 +125,8 @@ class Jobs:
         dedupe = "" if dedupe_key is None else self.sealer.names(key)[0]
         fields = self.fields(definition, spec, job_id, name)
         fields[-1] = str(int(idempotent))
+        if concurrency_key is not None:
+            fields += ["key", self.sealer.names(concurrency_key)[0]]
         wait = int(delay * 1000) + _OUTBOX_MILLISECONDS
         there = await self.script(
             scripts.CREATE, job_id, hub_channel(channel, job_id), dedupe, wait, *fields

@@ -10,6 +10,12 @@ In Redis, behind `respond_async:jobs:`
     ended         sorted set of ids by the microsecond of their end: what is pruned, oldest first
     unsent        sorted set of ids by the millisecond from which a worker publishes them: the outbox
     owed          the same, of ended jobs whose callbacks and webhooks are to be called
+    slots:{scope} sorted set of ids that run, by the millisecond at which their lease ends
+    waiting:{scope}
+                  sorted set of ids that were refused there, by the microsecond of creation
+    limits        hash: the limit of each scope where any wait
+
+A scope is `all`, `f:` and a function's name, `o:` and an owner, or `k:` and a key.
 
 `state` is the same without Redis. Each script bears to be run twice, since a connection may be lost
 after it ran.
@@ -50,7 +56,16 @@ local function tell(id, channel, progress)
   if progress then data.progress = progress end
   redis.call('publish', channel, cjson.encode({type = 'data', data = cjson.encode(data)}))
 end
+local function release(id)
+  local h = redis.call('hmget', job(id), 'slots', 'parked')
+  for _, scope in ipairs(h[1] and cjson.decode(h[1]) or {}) do
+    redis.call('zrem', p .. 'slots:' .. scope, id)
+  end
+  if h[2] then redis.call('zrem', p .. 'waiting:' .. h[2], id) end
+  redis.call('hdel', job(id), 'slots', 'parked')
+end
 local function erase(id)
+  release(id)
   local h = redis.call('hmget', job(id), 'status', 'dedupe')
   if h[1] then unindex(id, h[1]) end
   if h[2] and redis.call('get', p .. 'dedupe:' .. h[2]) == id then
@@ -62,6 +77,7 @@ local function erase(id)
   redis.call('unlink', job(id), p .. 'log:' .. id)
 end
 local function finish(id, status, channel, history, ttl)
+  release(id)
   local from = redis.call('hget', job(id), 'status')
   unindex(id, from)
   redis.call('hset', job(id), 'status', status, 'completed', int(us))
@@ -109,15 +125,16 @@ return id
 SENT: Final = _script("return redis.call('zrem', p .. 'unsent', unpack(ARGV))")
 
 # ARGV: id, holder, milliseconds of a lease, most losses, a holder known to be dead, history,
-# seconds that what has ended is kept, '1' if the job is to be made where there is none, then the
-# fields of that. Gives the verdict and the record.
+# seconds that what has ended is kept, '1' if the job is to be made where there is none, the limits
+# of all, its function, its owner and its key (0 for none), then the fields of one to be made. Such a
+# one is not parked: its message holds what Celery needs. Gives the verdict and the record.
 BEGIN: Final = _script("""
 local id, holder, most, dead = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5]
 local key = job(id)
 local h = redis.call('hmget', key, 'status', 'holder', 'lease', 'losses', 'repeatable', 'cancelling')
 if not h[1] then
   if ARGV[8] ~= '1' then return {'gone'} end
-  redis.call('hset', key, 'id', id, 'status', 'PENDING', 'created', int(us), unpack(ARGV, 9))
+  redis.call('hset', key, 'id', id, 'status', 'PENDING', 'created', int(us), unpack(ARGV, 13))
   index(id, 'PENDING')
   h = redis.call('hmget', key, 'status', 'holder', 'lease', 'losses', 'repeatable', 'cancelling')
 end
@@ -142,6 +159,27 @@ if old ~= '' and (h[5] ~= '1' or losses >= most) then
   finish(id, 'FAILED', '', ARGV[6], ARGV[7])
   return answer('ended')
 end
+release(id)
+local of = redis.call('hmget', key, 'function', 'owner', 'key', 'created')
+local scopes = {'all', 'f:' .. (of[1] or ''), 'o:' .. of[2], 'k:' .. (of[3] or '')}
+local held = {}
+for place, scope in ipairs(scopes) do
+  local limit = tonumber(ARGV[8 + place])
+  if limit > 0 and not (place == 4 and not of[3]) and not (place == 3 and of[2] == '-') then
+    redis.call('zremrangebyscore', p .. 'slots:' .. scope, '-inf', int(now))
+    if redis.call('zcard', p .. 'slots:' .. scope) >= limit then
+      redis.call('hset', key, 'holder', '', 'lease', 0)
+      if ARGV[8] == '1' then return {'busy', ''} end
+      redis.call('hset', key, 'parked', scope)
+      redis.call('zadd', p .. 'waiting:' .. scope, of[4], id)
+      redis.call('hset', p .. 'limits', scope, limit)
+      return {'parked'}
+    end
+    held[#held + 1] = scope
+  end
+end
+for _, scope in ipairs(held) do redis.call('zadd', p .. 'slots:' .. scope, int(now + ARGV[3]), id) end
+if #held > 0 then redis.call('hset', key, 'slots', cjson.encode(held)) end
 if h[1] == 'PENDING' then
   unindex(id, 'PENDING')
   index(id, 'RUNNING')
@@ -182,6 +220,7 @@ if h[3] ~= '1' then
   return 0
 end
 redis.call('hset', key, 'holder', '', 'lease', 0)
+release(id)
 if ARGV[6] ~= '' then
   redis.call('hset', key, 'retry_at', int(us + ARGV[6] * 1000))
   redis.call('zadd', p .. 'unsent', int(now + ARGV[6] + ARGV[7]), id)
@@ -211,9 +250,12 @@ RENEW: Final = _script("""
 local over = {}
 for place = 2, #ARGV, 2 do
   local id = ARGV[place]
-  local h = redis.call('hmget', job(id), 'status', 'holder', 'cancelling')
+  local h = redis.call('hmget', job(id), 'status', 'holder', 'cancelling', 'slots')
   if h[1] == 'RUNNING' and h[2] == ARGV[place + 1] then
     redis.call('hset', job(id), 'lease', int(now + ARGV[1]))
+    for _, scope in ipairs(h[4] and cjson.decode(h[4]) or {}) do
+      redis.call('zadd', p .. 'slots:' .. scope, int(now + ARGV[1]), id)
+    end
     if h[3] == '1' then over[#over + 1] = id end
   else
     over[#over + 1] = id
@@ -320,4 +362,25 @@ if redis.call('exists', job(ARGV[1])) == 0 then
 end
 redis.call('zadd', p .. 'owed', int(now + ARGV[2]), ARGV[1])
 return redis.call('hincrby', job(ARGV[1]), 'owed_tries', 1)
+""")
+
+# Puts into the outbox what waits where there is room; a slot whose lease ended is free. Gives how many.
+UNPARK: Final = _script("""
+local count, limits = 0, redis.call('hgetall', p .. 'limits')
+for place = 1, #limits, 2 do
+  local scope, limit = limits[place], tonumber(limits[place + 1])
+  local slots, waiting = p .. 'slots:' .. scope, p .. 'waiting:' .. scope
+  redis.call('zremrangebyscore', slots, '-inf', int(now))
+  local room = limit - redis.call('zcard', slots)
+  if room > 0 then
+    for _, id in ipairs(redis.call('zrange', waiting, 0, room - 1)) do
+      redis.call('zrem', waiting, id)
+      redis.call('hdel', job(id), 'parked')
+      redis.call('zadd', p .. 'unsent', int(now), id)
+      count = count + 1
+    end
+  end
+  if redis.call('exists', waiting) == 0 then redis.call('hdel', p .. 'limits', scope) end
+end
+return count
 """)

@@ -45,6 +45,8 @@ class Verdict(StrEnum):
     BUSY = "busy"
     #: It has ended.
     ENDED = "ended"
+    #: As many run as may: it is published again when there is room.
+    PARKED = "parked"
     #: There is no such job: it was refused or deleted.
     GONE = "gone"
 
@@ -73,8 +75,15 @@ class State:
     cancelling: bool = False
 
 
-def begin(
-    state: State, holder: str, now: int, lease: int, *, most_losses: int, dead: str = ""
+def begin(  # noqa: PLR0911 - one for each thing that may be found
+    state: State,
+    holder: str,
+    now: int,
+    lease: int,
+    *,
+    most_losses: int,
+    dead: str = "",
+    room: bool = True,
 ) -> tuple[State, Verdict]:
     """A worker has the job's message.
 
@@ -85,6 +94,7 @@ def begin(
         lease: Milliseconds that the holder is taken to be alive.
         most_losses: So many lost runs end the job.
         dead: A holder that is known to be dead, whatever its lease says.
+        room: Whether its limits let another one run.
     """
     if state.status.ended:
         return state, Verdict.ENDED
@@ -99,6 +109,8 @@ def begin(
         return replace(state, status=Status.CANCELLED, losses=losses), Verdict.ENDED
     if state.holder and (not state.repeatable or losses >= most_losses):
         return replace(state, status=Status.FAILED, losses=losses), Verdict.ENDED
+    if not room:
+        return replace(state, losses=losses, holder="", lease=0), Verdict.PARKED
     return replace(
         state,
         status=Status.RUNNING,

@@ -76,11 +76,12 @@ class JobsWorker:
         self._cancels.submit(self._cancel, job_id)
 
     def sweep(self) -> int:
-        """Publishes what was created and not published; how many.
+        """Publishes what was not published, and what there is room for again; how many.
 
         Raises:
             redis.RedisError: Redis did not answer.
         """
+        self._run(scripts.UNPARK)
         due = [
             each.decode()
             for each in self._run(scripts.DUE, _AT_ONCE, _AGAIN_MILLISECONDS, "unsent")
@@ -96,7 +97,7 @@ class JobsWorker:
         return len(due)
 
     def wake(self) -> None:
-        """Has callbacks called soon that are owed."""
+        """Has done soon what the end of a run makes possible."""
         self._woken.set()
 
     def call_back(self) -> None:

@@ -3,6 +3,7 @@
 Leases are an hour or nothing, so that no step depends on the clock: a run is alive, or dead.
 """
 
+import time
 from typing import Any
 
 import pytest
@@ -50,6 +51,8 @@ class Jobs(RuleBasedStateMachine):
         self.dedupes: dict[str, str] = {}
         self.homes: dict[str, tuple[str, str]] = {}
         self.number = 0
+        # Who has a slot of the limit of all, and whether its lease lasts.
+        self.slots: dict[str, bool] = {}
 
     jobs = Bundle("jobs")
     holders = st.sampled_from(["h1", "h2", "h3"])
@@ -83,18 +86,36 @@ class Jobs(RuleBasedStateMachine):
             self.dedupes[dedupe] = job
         return job
 
-    @rule(job=jobs, holder=holders, alive=st.booleans(), dead=st.sampled_from(["", "h1"]))
-    def begin(self, job: str, holder: str, alive: bool, dead: str) -> None:
+    @rule(
+        job=jobs,
+        holder=holders,
+        alive=st.booleans(),
+        dead=st.sampled_from(["", "h1"]),
+        limit=st.sampled_from([0, 1, 2]),
+    )
+    def begin(self, job: str, holder: str, alive: bool, dead: str, limit: int) -> None:
         lease = HOUR if alive else 0
-        answer = self.run(scripts.BEGIN, job, holder, lease, MOST, dead, "1", 60, "0")
+        limits = (limit, 0, 0, 0)
+        answer = self.run(scripts.BEGIN, job, holder, lease, MOST, dead, "1", 60, "0", *limits)
         if job not in self.model:
             assert answer == [Verdict.GONE]
             return
+        others = [other for other, lasts in self.slots.items() if lasts and other != job]
+        was = self.model[job]
         # The model's clock stands still: a lease is in its future or is over.
+        room = not limit or len(others) < limit
         self.model[job], verdict = begin(
-            self.model[job], holder, 0, lease, most_losses=MOST, dead=dead
+            was, holder, 0, lease, most_losses=MOST, dead=dead, room=room
         )
         assert answer[0] == verdict
+        if verdict is Verdict.PARKED or (verdict is Verdict.RUN and was.holder != holder):
+            self.slots.pop(job, None)
+            if verdict is Verdict.RUN and limit:
+                self.slots[job] = alive
+
+    @rule()
+    def unpark(self) -> None:
+        self.run(scripts.UNPARK)
 
     @rule(job=jobs, holder=holders, status=ENDS)
     def end(self, job: str, holder: str, status: Status) -> None:
@@ -126,6 +147,8 @@ class Jobs(RuleBasedStateMachine):
         assert over == ([] if ours and state and not state.cancelling else [job])
         if ours and state:
             self.model[job] = begin(state, holder, 0, HOUR, most_losses=MOST)[0]
+            if job in self.slots:
+                self.slots[job] = True
 
     @rule(job=jobs)
     def delete(self, job: str) -> None:
@@ -145,6 +168,15 @@ class Jobs(RuleBasedStateMachine):
 
     @invariant()
     def redis_is_as_the_model(self) -> None:
+        for job in list(self.slots):
+            held = self.model.get(job)
+            if held is None or held.status.ended or not held.holder:
+                del self.slots[job]
+        lasting = {job for job, lasts in self.slots.items() if lasts}
+        in_redis: Any = self.store.zrange(f"{P}slots:all", 0, -1, withscores=True)
+        assert {job for job, ends in in_redis if ends > time.time() * 1000 + 1000} == lasting
+        parked: Any = self.store.zrange(f"{P}waiting:all", 0, -1)
+        assert set(parked) <= {job for job, one in self.model.items() if not one.status.ended}
         seen: dict[str, set[str]] = {}
         for job, state in self.model.items():
             found: Any = self.store.hgetall(f"{P}job:{job}")

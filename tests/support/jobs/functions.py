@@ -1,6 +1,7 @@
 """Jobs of the tests. What they do is noted in Redis, in the list that the test names."""
 
 import asyncio
+import json
 import logging
 import os
 import time
@@ -23,7 +24,13 @@ from respond_async import (
 )
 
 #: Of app and worker.
-CONFIG = TaskConfig(webhook_secret="a secret of receivers")
+CONFIG = TaskConfig(
+    **{
+        "webhook_secret": "a secret of receivers",
+        "max_concurrent_per_owner": 4,
+        **json.loads(os.environ.get("JOBS_CONFIG", "{}")),
+    }
+)
 
 logger = logging.getLogger(__name__)
 
@@ -145,3 +152,17 @@ async def hear(job: Job) -> None:
 @task(on_end=hear)
 async def heard(number: int) -> int:
     return number
+
+
+@task(max_concurrent=2)
+async def limited(where: str) -> None:
+    note(where, "in")
+    await asyncio.sleep(0.05)
+    note(where, "out")
+
+
+@task
+async def crowded(where: str) -> None:
+    note(where, "in")
+    await asyncio.sleep(0.05)
+    note(where, "out")
