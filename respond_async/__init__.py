@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from respond_async.jobs.definition import JobFunction, RetryOn, task
     from respond_async.jobs.errors import TaskError
+    from respond_async.jobs.http import answer_task_error, install_tasks
     from respond_async.jobs.reading import Page
     from respond_async.jobs.record import Job, JobError
     from respond_async.jobs.reporting import LogLine, Progress, update_progress
@@ -91,6 +92,7 @@ __all__ = [
     "TaskConfig",
     "TaskDependency",
     "TaskError",
+    "answer_task_error",
     "async_options",
     "cancel_task",
     "create_task",
@@ -98,6 +100,7 @@ __all__ = [
     "current_progress",
     "delete_task",
     "get_task",
+    "install_tasks",
     "list_tasks",
     "optional_identity",
     "replay_info",
@@ -144,6 +147,7 @@ _MODULES: Final = {
         "task",
     ),
     "jobs.errors": ("TaskError",),
+    "jobs.http": ("answer_task_error", "install_tasks"),
     "jobs.reading": ("Page",),
     "jobs.reporting": ("LogLine", "Progress", "update_progress"),
     "jobs.record": (

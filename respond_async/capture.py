@@ -315,6 +315,10 @@ class CapturePoint:
         self._own = own
         self._options = OptionsTable(router)
 
+    def exempt(self, routes: Collection[BaseRoute]) -> None:
+        """Has these routes never captured either."""
+        self._own = [*self._own, *routes]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection (ASGI)."""
         raw = scope.get(RAW_REQUEST)

@@ -122,6 +122,34 @@ class Arguments:
         except PydanticSerializationError as error:
             raise TaskError("invalid_result", f"{self._name} gave no JSON: {error}") from None
 
+    def of_names(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments, if all are parameters that a caller may give.
+
+        Raises:
+            TaskError: `invalid_arguments`: one is something else's name.
+        """
+        unknown = given.keys() - self._adapters.keys()
+        if unknown:
+            raise self._invalid([_Wrong(name, "there is no such parameter") for name in unknown])
+        return given
+
+    def json_schema(self) -> dict[str, Any]:
+        """Of all arguments as one object; models that they share are in `$defs`."""
+        inputs = [(name, "validation", adapter) for name, adapter in self._adapters.items()]
+        parts, models = TypeAdapter.json_schemas(
+            inputs,  # type: ignore[arg-type]
+            ref_template="#/components/schemas/{model}",
+        )
+        whole = {
+            "type": "object",
+            "properties": {name: part for (name, _), part in parts.items()},
+            "additionalProperties": False,
+        }
+        empty = inspect.Parameter.empty
+        parameters = self._signature.parameters
+        whole["required"] = [name for name, one in parameters.items() if one.default is empty]
+        return {**whole, "$defs": models.get("$defs", {})}
+
     def _invalid(self, wrong: "Sequence[_Wrong]") -> TaskError:
         said = "; ".join(
             f"{each.where}: {each.what}" if each.where else each.what for each in wrong

@@ -54,6 +54,7 @@ class Definition:
     dependencies: tuple[Depends, ...]
     on_end: Callable[[Any], Any] | None
     max_concurrent: int | None
+    public: bool
 
     def retry_after(self, error: BaseException, attempts: int) -> float | None:
         """Seconds until it is tried again; None: it is not."""
@@ -103,6 +104,7 @@ def task(
     dependencies: Sequence[Any] = (),
     on_end: Callable[[Any], Any] | None = None,
     max_concurrent: int | None = None,
+    public: bool = False,
 ) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -117,6 +119,7 @@ def task(
     dependencies: Sequence[Any] = (),
     on_end: Callable[[Any], Any] | None = None,
     max_concurrent: int | None = None,
+    public: bool = False,
 ) -> Any:
     """Registers a function as a job.
 
@@ -133,6 +136,7 @@ def task(
         on_end: Sync or async; called in a worker with the `Job` once it has ended, however it did, and
             again if that raised or its worker died.
         max_concurrent: How many of it run at once, in all workers together.
+        public: Whether callers of `/api/v1/tasks/` may create it by its name.
 
     Raises:
         ConfigurationError: It cannot be a job; the message says how to mend that.
@@ -146,6 +150,7 @@ def task(
         "dependencies": tuple(dependencies),
         "on_end": on_end,
         "max_concurrent": max_concurrent,
+        "public": public,
     }
     if function is None:
         return lambda given: _registered(given, name, **rest)

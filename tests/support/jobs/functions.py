@@ -11,6 +11,7 @@ from typing import Annotated
 
 import redis
 from fastapi import Depends
+from pydantic import BaseModel
 
 from respond_async import (
     Identity,
@@ -166,3 +167,17 @@ async def crowded(where: str) -> None:
     note(where, "in")
     await asyncio.sleep(0.05)
     note(where, "out")
+
+
+class Picture(BaseModel):
+    width: int
+    height: int
+
+
+@task(name="jobs.resized", public=True)
+async def resized(picture: Picture, by: float = 0.5) -> Picture:
+    """Steps that can be watched."""
+    for step in range(3):
+        update_progress(step, 3)
+        await asyncio.sleep(0.3)
+    return Picture(width=int(picture.width * by), height=int(picture.height * by))
