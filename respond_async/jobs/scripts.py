@@ -300,10 +300,13 @@ return ids
 # to, then the lists to merge. Gives the records of the newest.
 PAGE: Final = _script("""
 local want, found = tonumber(ARGV[1]), {}
+-- From the cursor on: what is newer is not looked at again.
+local top = ARGV[5]
+if ARGV[2] ~= '' and (top == '+inf' or tonumber(top) > tonumber(ARGV[2])) then top = ARGV[2] end
 for place = 6, #ARGV do
   local offset, left = 0, want
   while left > 0 do
-    local rows = redis.call('zrevrangebyscore', ARGV[place], ARGV[5], ARGV[4], 'WITHSCORES',
+    local rows = redis.call('zrevrangebyscore', ARGV[place], top, ARGV[4], 'WITHSCORES',
                             'LIMIT', offset, want)
     for row = 1, #rows, 2 do
       local id, score = rows[row], tonumber(rows[row + 1])

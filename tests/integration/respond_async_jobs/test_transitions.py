@@ -257,3 +257,23 @@ def test_the_outbox_gives_what_was_not_published(clean_redis: "redis.Redis") -> 
     connection.eval(scripts.SENT.text, 0, "b")
     assert connection.eval(scripts.DUE.text, 0, 10, HOUR, "unsent") == ["a"]
     assert connection.eval(scripts.DUE.text, 0, 10, HOUR, "unsent") == []
+
+
+def test_a_late_page_reads_no_more_than_an_early_one(clean_redis: "redis.Redis") -> None:
+    connection: Any = clean_redis
+    for number in range(40):
+        record = ("owner", "x", "name", "n", "repeatable", "1")
+        connection.eval(scripts.CREATE.text, 0, f"j{number:02}", "", "", 0, *record)
+
+    def reads(place: str, last: str) -> int:
+        connection.config_resetstat()
+        rows = connection.eval(
+            scripts.PAGE.text, 0, 3, place, last, "-inf", "+inf", f"{P}in:PENDING"
+        )
+        assert len(rows) == 3
+        return int(connection.info("commandstats")["cmdstat_zrevrangebyscore"]["calls"])
+
+    place: Any = clean_redis.zscore(f"{P}in:PENDING", "j05")
+    assert reads("", "") == 1
+    # One more: for the row that the cursor itself is.
+    assert reads(str(int(place)), "j05") == 2
