@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from respond_async.jobs.http import answer_task_error, install_tasks
     from respond_async.jobs.reading import Page
     from respond_async.jobs.record import Job, JobError
-    from respond_async.jobs.reporting import LogLine, Progress, update_progress
+    from respond_async.jobs.reporting import JobProgress, LogLine, update_progress
     from respond_async.jobs.runtime import Jobs
     from respond_async.jobs.state import Status
     from respond_async.jobs.worker import JobsWorker
@@ -75,6 +75,7 @@ __all__ = [
     "Job",
     "JobError",
     "JobFunction",
+    "JobProgress",
     "Jobs",
     "JobsWorker",
     "LogLine",
@@ -143,13 +144,14 @@ _MODULES: Final = {
     ),
     "jobs.definition": (
         "JobFunction",
+        "JobProgress",
         "RetryOn",
         "task",
     ),
     "jobs.errors": ("TaskError",),
     "jobs.http": ("answer_task_error", "install_tasks"),
     "jobs.reading": ("Page",),
-    "jobs.reporting": ("LogLine", "Progress", "update_progress"),
+    "jobs.reporting": ("JobProgress", "LogLine", "update_progress"),
     "jobs.record": (
         "Job",
         "JobError",

@@ -19,7 +19,7 @@ from respond_async.jobs.definition import DEFINITIONS, Definition
 from respond_async.jobs.errors import TaskError
 from respond_async.jobs.reading import list_page, log_of, watched
 from respond_async.jobs.record import Job, JobError
-from respond_async.jobs.reporting import LogLine, Progress
+from respond_async.jobs.reporting import JobProgress, LogLine
 from respond_async.jobs.runtime import Jobs
 from respond_async.jobs.state import Status
 from respond_async.ownership import Ownership
@@ -63,7 +63,7 @@ class TaskView(BaseModel):
     cancelling: bool
     idempotent: bool
     version: int
-    progress: Progress | None
+    progress: JobProgress | None
     result: Any
     error: JobError | None
 
@@ -78,7 +78,7 @@ class TaskProgress(BaseModel):
     """How far a job is."""
 
     status: Status
-    progress: Progress | None
+    progress: JobProgress | None
 
 
 class TaskList(BaseModel):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from respond_async.jobs.reporting import Progress
+from respond_async.jobs.reporting import JobProgress
 from respond_async.jobs.state import Status
 from respond_async.sealing import Sealer
 
@@ -75,7 +75,7 @@ class Job:
     #: As JSON; None unless it completed.
     result: Any
     error: JobError | None
-    progress: Progress | None
+    progress: JobProgress | None
     #: Of its callbacks and webhook: `owed`, `done`, `failed`; None where it has none.
     callbacks: str | None
     #: The internal name of the owner's channel; "" for nobody.
@@ -113,7 +113,7 @@ def read_job(fields: Mapping[str, str], sealer: Sealer) -> Job:
         version=int(fields.get("version", 0)),
         result=opened.get("result") if status is Status.COMPLETED else None,
         error=error,
-        progress=Progress(**opened["progress"]) if "progress" in opened else None,
+        progress=JobProgress(**opened["progress"]) if "progress" in opened else None,
         callbacks=_CALLBACKS.get(fields.get("owed", ""), fields.get("owed")),
         channel=Spec.opened(sealer, fields["spec"], job_id).channel,
     )

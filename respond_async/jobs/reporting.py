@@ -14,7 +14,7 @@ _LINE_CHARACTERS: Final = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class JobProgress:
     """How far a job is."""
 
     #: From 0 to 100.
@@ -43,17 +43,17 @@ class Report:
     """
 
     def __init__(self) -> None:
-        self.progress: Progress | None = None
+        self.progress: JobProgress | None = None
         self.lines: Final[deque[str]] = deque(maxlen=LINES_KEPT)
         # At first: that it runs.
         self._news = True
 
-    def tell(self, progress: Progress) -> None:
+    def tell(self, progress: JobProgress) -> None:
         """Replaces what was not sent."""
         self.progress = progress
         self._news = True
 
-    def taken(self) -> tuple[Progress | None, list[str]] | None:
+    def taken(self) -> tuple[JobProgress | None, list[str]] | None:
         """What is to be sent now; None: nothing."""
         if not self._news and not self.lines:
             return None
@@ -85,7 +85,7 @@ def update_progress(current: float, total: int | None = None, message: str = "")
     report = REPORT.get()
     if report is not None:
         count = None if total is None else int(current)
-        report.tell(Progress(percent=percent, current=count, total=total, message=message))
+        report.tell(JobProgress(percent=percent, current=count, total=total, message=message))
 
 
 class JobLog(logging.Handler):
@@ -105,7 +105,7 @@ class JobLog(logging.Handler):
         report.lines.append(json.dumps(line))
 
 
-def progress_json(progress: Progress | None) -> str:
+def progress_json(progress: JobProgress | None) -> str:
     """As it is kept and sent; "" for none."""
     return "" if progress is None else json.dumps(asdict(progress))
 
