@@ -48,6 +48,7 @@ class CeleryFace:
         self._given = celery
         self._settings = settings
         self._lock = Lock()
+        self._making = Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._deadline = settings.kafka_publish_timeout_seconds + _MARGIN_SECONDS
         self._arrivals = _Arrivals()
@@ -143,16 +144,22 @@ class CeleryFace:
         return await asyncio.wrap_future(future)
 
     def _publish(self, request: CapturedRequest, sealed: str) -> None:
-        if self._publisher is None:
-            self._publisher = ReplayPublisher(
-                self._celery(),
-                self._settings.kafka_topic,
-                self._settings.kafka_publish_timeout_seconds,
-            )
-        if self._publisher.connect(request):
-            _wait(self._publisher.begin(request, sealed), self._deadline)
+        publisher = self._made_publisher()
+        if publisher.connect(request):
+            _wait(publisher.begin(request, sealed), self._deadline)
         else:
-            self._publisher.publish(request, sealed)
+            publisher.publish(request, sealed)
+
+    def _made_publisher(self) -> ReplayPublisher:
+        # The first requests come in several threads at once.
+        with self._making:
+            if self._publisher is None:
+                self._publisher = ReplayPublisher(
+                    self._celery(),
+                    self._settings.kafka_topic,
+                    self._settings.kafka_publish_timeout_seconds,
+                )
+            return self._publisher
 
     def _meta(self, task_id: str) -> dict[str, Any]:
         backend = self._celery().backend

@@ -8,6 +8,7 @@ is shown of the request, and the sealed request. Where somebody wants to know of
 message is compressed, Celery's own code makes and sends each.
 """
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from celery import Celery, signals
@@ -52,6 +53,7 @@ class ReplayPublisher:
         self._queue: Final = queue
         # Celery's configuration takes its time to look up.
         self._sends_events: Final[bool] = self._celery.conf.task_send_sent_event
+        self._connecting: Final = Lock()
         self._channel: Any = None
         self._errors: tuple[type[BaseException], ...] = ()
         # None until it is known whether the transport confirms without waiting.
@@ -86,8 +88,17 @@ class ReplayPublisher:
         Raises:
             BrokerUnavailableError: There is no connection to be had.
         """
-        if self._confirms is False:
-            return False
+        # The first requests come in several threads at once; one connection is enough.
+        if not self._connecting.acquire(timeout=self._timeout):
+            raise BrokerUnavailableError(f"no connection within {self._timeout:g} s")
+        try:
+            if self.is_ready(request):
+                return True
+            return self._confirms is not False and self._connected(self._queue_of(request))
+        finally:
+            self._connecting.release()
+
+    def _connected(self, queue: str) -> bool:
         connection = self._connection()
         errors = _errors_of(connection)
         try:
@@ -95,7 +106,6 @@ class ReplayPublisher:
             channel = connection.default_channel
             self._confirms = hasattr(channel, "confirmed_publish")
             if self._confirms:
-                queue = self._queue_of(request)
                 self._celery.amqp.queues[queue](channel).declare()
         except errors as error:
             connection.release()

@@ -1,6 +1,8 @@
 """The Celery message of a replay is the one that Celery's own call makes, over any broker."""
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +13,12 @@ from celery import Celery, signals
 from celery.events import EventDispatcher
 
 import kafka_transport  # noqa: F401 - gives Celery the scheme kafka://
+from respond_async import celery_face
+from respond_async.celery_face import CeleryFace
 from respond_async.envelope import CapturedRequest
 from respond_async.publishing import TASK_NAME, BrokerUnavailableError, ReplayPublisher
+from respond_async.sealing import Sealer
+from respond_async.settings import Settings
 from tests.support.ports import free_port
 
 SEALED = "fernet:gAAAAABp_-=" * 40
@@ -163,3 +169,31 @@ def test_a_broker_that_is_away_is_said(redis_url: str) -> None:
         publisher = ReplayPublisher(celery, "any", 2)
         with pytest.raises(BrokerUnavailableError):
             publisher.connect(captured("any"))
+
+
+def test_the_first_requests_of_a_process_may_come_all_at_once(
+    queue: Queue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(redis_url=redis_url, kafka_topic=queue.name)
+    sealer = Sealer(settings, "request")
+    made: list[int] = []
+
+    class Slow(ReplayPublisher):
+        """Takes as long as a configuration that is read for the first time, and the later the longer."""
+
+        def __init__(self, *args: Any) -> None:
+            made.append(len(made))
+            time.sleep(0.3 * len(made))
+            super().__init__(*args)
+
+    monkeypatch.setattr(celery_face, "ReplayPublisher", Slow)
+
+    async def all_at_once(face: CeleryFace) -> None:
+        requests = [captured(str(uuid4())) for _ in range(20)]
+        await asyncio.gather(*(face.publish(request, b"", sealer) for request in requests))
+
+    face = CeleryFace(queue.celery, settings)
+    asyncio.run(all_at_once(face))
+    face.close()
+    assert made == [0]
+    assert len(queue.messages(20)) == 20
