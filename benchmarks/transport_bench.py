@@ -10,13 +10,11 @@ started here. --quick is a smoke test: its figures mean nothing.
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -28,9 +26,8 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.servers import servers  # noqa: E402
 from benchmarks.transport_turns import Failed, Sizes, Turns  # noqa: E402
-from tests.support.kafka_server import KafkaServer  # noqa: E402
-from tests.support.redis_server import RedisServer  # noqa: E402
 
 FULL: Final = Sizes(
     publish=10_000, drain=50_000, latency=300, idle_seconds=20, few=10_000, many=1_000_000,
@@ -203,20 +200,6 @@ def _spread(samples: dict[str, list[Sample]], who: str, figure: str) -> str:
 
 def _short(sample: Sample) -> str:
     return ", ".join(f"{name} {value:,.5g}" for name, value in sample.items())
-
-
-@contextmanager
-def servers(directory: Path) -> Iterator[tuple[str, str]]:
-    """Kafka's bootstrap servers and Redis' URL."""
-    (directory / "redis").mkdir()
-    (directory / "kafka").mkdir()
-    with RedisServer(directory / "redis") as redis_server:
-        given = os.environ.get("KAFKA_TEST_BOOTSTRAP_SERVERS")
-        if given:
-            yield given, redis_server.url
-            return
-        with KafkaServer(directory / "kafka") as kafka:
-            yield kafka.bootstrap_servers, redis_server.url
 
 
 def main() -> None:

@@ -67,11 +67,6 @@ class Partitions:
         acks = self._acks[place]
         return acks.deliveries(offset) if acks.receive(offset, timestamp) else None
 
-    def next_offset(self, place: Place) -> int:
-        """The offset after the newest record received of a partition that is ours."""
-        acks = self._acks[place]
-        return max(acks.last_received + 1, acks.position or 0)
-
     def busy(self, waiting: Container[Place]) -> bool:
         """Whether a commit is due or may be soon; nothing is expected of `waiting`."""
         return bool(self._changed) or any(

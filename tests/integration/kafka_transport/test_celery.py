@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 
-import kafka_transport
 from tests.support.waiting import wait_until
 from tests.support.workers import CELERY, Worker, celery
 
@@ -35,28 +33,9 @@ def add(x, y, seconds=0):
 
 
 @pytest.fixture
-def configuration(kafka: str, redis_url: str, prefix: str) -> dict[str, object]:
-    return {
-        "broker_url": f"{kafka_transport.SCHEME}://{kafka}",
-        "result_backend": redis_url,
-        "task_default_queue": "tasks",
-        "broker_transport_options": {"group_id": prefix + "group", "topic_prefix": prefix},
-        "worker_prefetch_multiplier": 1,
-    }
-
-
-@pytest.fixture
 def project(configuration: dict[str, object], tmp_path: Path) -> Path:
     (tmp_path / "project.py").write_text(PROJECT.format(configuration=configuration))
     return tmp_path
-
-
-@pytest.fixture
-def app(configuration: dict[str, object]) -> Iterator[Celery]:
-    """A client that knows the tasks by name alone."""
-    with Celery("client", set_as_current=False) as client:
-        client.conf.update(configuration)
-        yield client
 
 
 def add(app: Celery, x: int, y: int, seconds: float = 0) -> AsyncResult[int]:

@@ -1,13 +1,11 @@
 """A worker of greenlets: what librdkafka does in C must not stop them, nor they it."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from celery import Celery
 
-import kafka_transport
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
@@ -30,24 +28,6 @@ def nap(seconds):
 def fan_out(count):
     return [nap.delay(0).id for _ in range(count)]
 """
-
-
-@pytest.fixture
-def configuration(kafka: str, redis_url: str, prefix: str) -> dict[str, object]:
-    return {
-        "broker_url": f"{kafka_transport.SCHEME}://{kafka}",
-        "result_backend": redis_url,
-        "task_default_queue": "tasks",
-        "broker_transport_options": {"group_id": prefix + "group", "topic_prefix": prefix},
-        "worker_prefetch_multiplier": 1,
-    }
-
-
-@pytest.fixture
-def app(configuration: dict[str, object]) -> Iterator[Celery]:
-    with Celery("client", set_as_current=False) as client:
-        client.conf.update(configuration)
-        yield client
 
 
 def test_a_gevent_worker_does_all_that_others_do(
