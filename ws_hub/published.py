@@ -7,6 +7,9 @@ from ws_hub import protocol
 from ws_hub.errors import BadMessage
 from ws_hub.positions import Position, parse_position
 
+#: What `status` is in the data of what has not ended: of a request, and of a job.
+_UNDER_WAY: Final = ("progress", "PENDING", "RUNNING")
+
 
 class Published:
     """One message of one channel; many sockets may share it."""
@@ -38,15 +41,15 @@ class Published:
         return self._numbered
 
     def is_progress(self) -> bool:
-        """Whether it tells of a request that has not ended."""
+        """Whether it tells of a request or a job that has not ended."""
         data = self._message.get("data")
-        if not isinstance(data, str) or "progress" not in data:
+        if not isinstance(data, str) or not any(status in data for status in _UNDER_WAY):
             return False
         try:
             told = json.loads(data)
         except (ValueError, RecursionError):
             return False
-        return isinstance(told, dict) and told.get("status") == "progress"
+        return isinstance(told, dict) and told.get("status") in _UNDER_WAY
 
     def field(self, name: str) -> Any:
         """A field of the message; None without it."""

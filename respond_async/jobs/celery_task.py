@@ -18,7 +18,7 @@ from respond_async.jobs.errors import TaskError
 from respond_async.jobs.execution import Cancelled, Execution, TimedOut, scope_of
 from respond_async.jobs.keeper import LEASE_MILLISECONDS
 from respond_async.jobs.record import Spec
-from respond_async.jobs.runtime import MARK, hub_channel, record_of
+from respond_async.jobs.runtime import MARK, record_of
 from respond_async.jobs.state import Status, Verdict
 from respond_async.leases import is_dead
 from respond_async.pool import await_, in_bridge, in_thread, pause, running_loop
@@ -109,8 +109,7 @@ class _Delivery:
         self._spec = Spec.opened(self._jobs.sealer, record["spec"], self._id)
         if verdict == Verdict.ENDED:
             # A begin that ends a job does not know whom to tell; nor does one that was killed then.
-            channel = hub_channel(self._spec.channel, self._id)
-            self._script(scripts.TELL, self._id, channel)
+            self._script(scripts.TELL, self._id, self._hub())
             return self._ended(record)
         return self._run(record)
 
@@ -149,8 +148,7 @@ class _Delivery:
             self._spec.timeout,
             scope_of(self._task.name, info, self._worker.identities),
         )
-        channel = hub_channel(self._spec.channel, self._id)
-        self._worker.keeper.add(self._id, self._holder, channel, execution)
+        self._worker.keeper.add(self._id, self._holder, self._hub(), execution)
         try:
             value = self._definition.arguments.result(self._awaited(execution))
         except Cancelled:
@@ -196,7 +194,7 @@ class _Delivery:
         sealed = [what, self._sealed(value)] if what else []
         self._worker.keeper.report(self._id)
         counts = self._script(
-            scripts.END, self._id, self._holder, status, hub_channel(self._spec.channel, self._id),
+            scripts.END, self._id, self._holder, status, self._hub(),
             *self._jobs.kept, *sealed,
         )  # fmt: skip
         if not counts:
@@ -222,7 +220,7 @@ class _Delivery:
     def _put_back(self, seconds: float | None) -> bool:
         wait = "" if seconds is None else int(seconds * 1000)
         return bool(self._script(
-            scripts.PUT_BACK, self._id, self._holder, hub_channel(self._spec.channel, self._id),
+            scripts.PUT_BACK, self._id, self._holder, self._hub(),
             *self._jobs.kept, wait, _OUTBOX_MILLISECONDS,
         ))  # fmt: skip
 
@@ -236,6 +234,9 @@ class _Delivery:
         if "error" in record:
             raise TaskError(**json.loads(sealer.open(record["error"], self._id)))
         raise TaskError("lost", "Its worker died while it ran, and it may not be run again.")
+
+    def _hub(self) -> str:
+        return self._jobs.hub(self._spec.channel, self._id)
 
     def _sealed(self, value: Any) -> str:
         return self._jobs.sealer.seal(json.dumps(value).encode(), self._id)

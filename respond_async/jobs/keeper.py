@@ -29,7 +29,7 @@ _REPORT_SECONDS: Final = 0.25
 
 class _Run(NamedTuple):
     holder: str
-    channel: str
+    hub: str
     execution: Execution
 
 
@@ -65,10 +65,10 @@ class Keeper:
                 Thread(target=self._keep, name="respond_async.jobs", daemon=True).start()
         return f"{self._prefix}{next(self._numbers)}"
 
-    def add(self, job_id: str, holder: str, channel: str, execution: Execution) -> None:
+    def add(self, job_id: str, holder: str, hub: str, execution: Execution) -> None:
         """Keeps the lease of a run until `drop`."""
         with self._lock:
-            self._runs[job_id] = _Run(holder, channel, execution)
+            self._runs[job_id] = _Run(holder, hub, execution)
             self._any.set()
 
     def drop(self, job_id: str) -> None:
@@ -96,7 +96,7 @@ class Keeper:
             scripts.REPORT,
             [],
             [
-                job_id, run.holder, run.channel, shown, sealed, LINES_KEPT,
+                job_id, run.holder, run.hub, shown, sealed, LINES_KEPT,
                 *(self._sealer.seal(line.encode(), job_id) for line in lines),
             ],
         )  # fmt: skip

@@ -18,13 +18,13 @@ from respond_async.jobs.calling_back import owed
 from respond_async.jobs.config import TaskConfig
 from respond_async.jobs.definition import Definition, definition_of
 from respond_async.jobs.errors import TaskError
+from respond_async.jobs.prelude import hub_of, job_channel
 from respond_async.jobs.reading import watched
 from respond_async.jobs.record import Job, Spec, read_fields, read_job
 from respond_async.scripts import Script
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
 from respond_async.waiting import Waits
-from ws_hub import redis_channel
 
 #: The keyword argument of a Celery message that says: the record has the arguments.
 MARK: Final = "respond_async_job"
@@ -129,7 +129,7 @@ class Jobs:
             fields += ["key", self.sealer.names(concurrency_key)[0]]
         wait = int(delay * 1000) + _OUTBOX_MILLISECONDS
         there = await self.script(
-            scripts.CREATE, job_id, hub_channel(channel, job_id), dedupe, wait, *fields
+            scripts.CREATE, job_id, self.hub(channel, job_id), dedupe, wait, *fields
         )
         if there.decode() == job_id:
             await self._publish(definition, job_id, priority, delay)
@@ -155,7 +155,7 @@ class Jobs:
             TaskError: `not_found` or `unavailable`.
         """
         channel = (await self.get(job_id)).channel
-        await self.script(scripts.CANCEL, job_id, hub_channel(channel, job_id), *self.kept)
+        await self.script(scripts.CANCEL, job_id, self.hub(channel, job_id), *self.kept)
         return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:
@@ -207,6 +207,10 @@ class Jobs:
     def client(self) -> Any:
         """Redis, for the running event loop."""
         return self._redis.client()
+
+    def hub(self, channel: str, job_id: str) -> str:
+        """What the scripts want to know to tell a job's owner."""
+        return hub_of(channel, job_id, self.settings)
 
     @staticmethod
     def channel_of(job: Job) -> str:
@@ -273,16 +277,6 @@ def current() -> Jobs:
             " JobsWorker(celery) in the worker's"
         )
     return _current
-
-
-def hub_channel(channel: str, job_id: str) -> str:
-    """The Redis channel on which a job's owner hears of it; of nobody's job, one of its own."""
-    return redis_channel(channel or job_channel(job_id))
-
-
-def job_channel(job_id: str) -> str:
-    """The internal name of the channel of a job without an owner; no client can ask for it."""
-    return f"job.{job_id}"
 
 
 def message_options(

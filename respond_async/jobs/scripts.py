@@ -18,95 +18,23 @@ In Redis, behind `respond_async:jobs:`
 A scope is `all`, `f:` and a function's name, `o:` and an owner, or `k:` and a key.
 
 `state` is the same without Redis. Each script bears to be run twice, since a connection may be lost
-after it ran.
+after it ran. `hub` is what `prelude.hub_of` gives.
 """
 
 from typing import Final
 
-from respond_async.scripts import Script
+from respond_async.jobs.prelude import PREFIX
+from respond_async.jobs.prelude import job_script as _script
 
-PREFIX: Final = "respond_async:jobs:"
+__all__ = ["PREFIX"]
+
 #: Where workers hear that a running job is to be cancelled: its id.
 CANCEL_CHANNEL: Final = f"{PREFIX}cancel"
 
-_PRELUDE: Final = """
-local p = 'respond_async:jobs:'
-local time = redis.call('time')
-local us = time[1] * 1000000 + time[2]
-local now = math.floor(us / 1000)
-local function int(n) return string.format('%.0f', n) end
-local function job(id) return p .. 'job:' .. id end
-local function lists(status, owner, name)
-  local s = p .. 'in:' .. status
-  return {s, s .. ':o:' .. owner, s .. ':n:' .. name, s .. ':o:' .. owner .. ':n:' .. name}
-end
-local function index(id, status)
-  local h = redis.call('hmget', job(id), 'owner', 'name', 'created')
-  for _, list in ipairs(lists(status, h[1], h[2])) do redis.call('zadd', list, h[3], id) end
-end
-local function unindex(id, status)
-  local h = redis.call('hmget', job(id), 'owner', 'name')
-  for _, list in ipairs(lists(status, h[1], h[2])) do redis.call('zrem', list, id) end
-end
-local function tell(id, channel, progress)
-  local h = redis.call('hmget', job(id), 'status', 'name')
-  local v = redis.call('hincrby', job(id), 'version', 1)
-  if channel == '' then return end
-  local data = {task_id = id, status = h[1], name = h[2], version = v, action = 'task'}
-  if progress then data.progress = progress end
-  redis.call('publish', channel, cjson.encode({type = 'data', data = cjson.encode(data)}))
-end
-local function release(id)
-  local h = redis.call('hmget', job(id), 'slots', 'parked')
-  for _, scope in ipairs(h[1] and cjson.decode(h[1]) or {}) do
-    redis.call('zrem', p .. 'slots:' .. scope, id)
-  end
-  if h[2] then redis.call('zrem', p .. 'waiting:' .. h[2], id) end
-  redis.call('hdel', job(id), 'slots', 'parked')
-end
-local function erase(id)
-  release(id)
-  local h = redis.call('hmget', job(id), 'status', 'dedupe')
-  if h[1] then unindex(id, h[1]) end
-  if h[2] and redis.call('get', p .. 'dedupe:' .. h[2]) == id then
-    redis.call('del', p .. 'dedupe:' .. h[2])
-  end
-  redis.call('zrem', p .. 'ended', id)
-  redis.call('zrem', p .. 'unsent', id)
-  redis.call('zrem', p .. 'owed', id)
-  redis.call('unlink', job(id), p .. 'log:' .. id)
-end
-local function finish(id, status, channel, history, ttl)
-  release(id)
-  local from = redis.call('hget', job(id), 'status')
-  unindex(id, from)
-  redis.call('hset', job(id), 'status', status, 'completed', int(us))
-  redis.call('hdel', job(id), 'retry_at')
-  redis.call('zrem', p .. 'unsent', id)
-  if history == '1' then
-    index(id, status)
-    redis.call('zadd', p .. 'ended', int(us), id)
-  else
-    -- In no list, so it may end by itself; what is in lists ends by pruning alone.
-    redis.call('expire', job(id), math.ceil(ttl))
-    redis.call('expire', p .. 'log:' .. id, math.ceil(ttl))
-    local dedupe = redis.call('hget', job(id), 'dedupe')
-    if dedupe then redis.call('expire', p .. 'dedupe:' .. dedupe, math.ceil(ttl)) end
-  end
-  if redis.call('hget', job(id), 'owed') == '1' then redis.call('zadd', p .. 'owed', int(now), id) end
-  tell(id, channel)
-end
-"""
-
-
-def _script(text: str) -> Script:
-    return Script(_PRELUDE + text)
-
-
-# ARGV: id, channel, dedupe ('' for none), milliseconds until the outbox is due, then the record's
+# ARGV: id, hub, dedupe ('' for none), milliseconds until the outbox is due, then the record's
 # fields and values. Gives the id of the job there is: an earlier one of the same dedupe key.
 CREATE: Final = _script("""
-local id, channel, dedupe = ARGV[1], ARGV[2], ARGV[3]
+local id, hub, dedupe = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('exists', job(id)) == 1 then return id end
 if dedupe ~= '' then
   local known = redis.call('get', p .. 'dedupe:' .. dedupe)
@@ -117,7 +45,7 @@ end
 redis.call('hset', job(id), 'id', id, 'status', 'PENDING', 'created', int(us), unpack(ARGV, 5))
 index(id, 'PENDING')
 redis.call('zadd', p .. 'unsent', int(now + ARGV[4]), id)
-tell(id, channel)
+tell(id, hub)
 return id
 """)
 
@@ -192,7 +120,7 @@ redis.call('hincrby', key, 'version', 1)
 return answer('run')
 """)
 
-# ARGV: id, holder, status, channel, history, seconds, then fields of the record.
+# ARGV: id, holder, status, hub, history, seconds, then fields of the record.
 END: Final = _script("""
 local id, holder, status = ARGV[1], ARGV[2], ARGV[3]
 local h = redis.call('hmget', job(id), 'status', 'holder')
@@ -204,7 +132,7 @@ finish(id, status, ARGV[4], ARGV[5], ARGV[6])
 return 1
 """)
 
-# ARGV: id, holder, channel, history, seconds, milliseconds until it is to run again ('' if the
+# ARGV: id, holder, hub, history, seconds, milliseconds until it is to run again ('' if the
 # broker delivers it anyway), milliseconds that the outbox waits on top. Gives 1 if another run follows.
 PUT_BACK: Final = _script("""
 local id, key = ARGV[1], job(ARGV[1])
@@ -229,7 +157,7 @@ tell(id, ARGV[3])
 return 1
 """)
 
-# ARGV: id, channel, history, seconds. Gives the status there was, '' if there is no such job.
+# ARGV: id, hub, history, seconds. Gives the status there was, '' if there is no such job.
 CANCEL: Final = _script("""
 local id = ARGV[1]
 local h = redis.call('hmget', job(id), 'status', 'holder')
@@ -329,7 +257,7 @@ for place = 1, math.min(want, #found) do page[place] = redis.call('hgetall', job
 return page
 """)
 
-# What a run says. ARGV: id, holder, channel, the progress as JSON and sealed ('' for none), how many
+# What a run says. ARGV: id, holder, hub, the progress as JSON and sealed ('' for none), how many
 # lines are kept, then sealed lines. Gives 1 if the run is the job's.
 REPORT: Final = _script("""
 local id, key = ARGV[1], job(ARGV[1])
@@ -348,7 +276,7 @@ tell(id, ARGV[3], progress)
 return 1
 """)
 
-# Says again what is. ARGV: id, channel.
+# Says again what is. ARGV: id, hub.
 TELL: Final = _script("tell(ARGV[1], ARGV[2])")
 
 # Callbacks and webhook of a job were called, or given up. ARGV: id, what became of them.
