@@ -21,7 +21,8 @@ from typing import Final
 import redis
 
 from respond_async.accepted import key
-from respond_async.scripts import Script, Scripts
+from respond_async.scripts import Scripts
+from ws_hub import Script
 
 logger = logging.getLogger(__name__)
 

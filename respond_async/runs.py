@@ -14,10 +14,10 @@ from redis.connection import parse_url
 from respond_async.accepted import key
 from respond_async.envelope import CapturedRequest
 from respond_async.leases import LEASE_SECONDS, Leases, is_dead
-from respond_async.scripts import Script, Scripts
+from respond_async.scripts import Scripts
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
-from ws_hub import PUBLISH_LUA, HistoryLimits, completed, publication
+from ws_hub import PUBLISH_LUA, HistoryLimits, Script, completed, publication
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from ws_hub.errors import (
     TooManyConnections,
 )
 from ws_hub.history import PUBLISH_LUA, HistoryLimits, Publication, publication
+from ws_hub.lua import Script, SharedPipeline
 from ws_hub.positions import Position, parse_position
 from ws_hub.protocol import (
     anonymous_channel,
@@ -59,6 +60,8 @@ __all__ = [
     "Position",
     "Publication",
     "Published",
+    "Script",
+    "SharedPipeline",
     "Subscriber",
     "SubscriptionTimeout",
     "TokenRejected",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ws_hub.admission import Wanted
-from ws_hub.commands import Commands
+from ws_hub.commands import commands
 from ws_hub.following import Follow, Receiver
 from ws_hub.history import History, HistoryLimits
 from ws_hub.settings import HubSettings
@@ -22,7 +22,7 @@ class Feeds:
     def __init__(self, settings: HubSettings, control: Listener) -> None:
         self._timeout: Final = settings.hub_subscribe_timeout_seconds
         limits = HistoryLimits(settings.hub_history_messages, settings.hub_history_seconds)
-        self.commands: Final = Commands(settings.redis_url)
+        self.commands: Final = commands(settings.redis_url)
         self.subscriber: Final = Subscriber(settings.redis_url, control=control)
         self.history: Final = History(self.commands, limits)
 

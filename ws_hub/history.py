@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from hashlib import sha1
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_hub.errors import BadMessage
+from ws_hub.lua import Script, SharedPipeline
 from ws_hub.positions import Position
 from ws_hub.protocol import encode, redis_channel
 from ws_hub.published import from_history
@@ -21,7 +21,6 @@ from ws_hub.published import from_history
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ws_hub.commands import Commands
     from ws_hub.published import Published
 
 # Longer than any history: who comes back after their messages are gone is told so by an offset,
@@ -30,14 +29,6 @@ _META_SECONDS: Final = 86_400
 # As far back a message is looked for that a client of Redis sends again, its answer lost.
 _REPEATS: Final = 16
 _PAGE: Final = 64
-
-
-class HubScript:
-    """A Lua script and the digest by which Redis knows it."""
-
-    def __init__(self, text: str) -> None:
-        self.text: Final = text
-        self.sha: Final = sha1(text.encode()).hexdigest()  # noqa: S324 - Redis' own choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +67,11 @@ local function ws_hub_publish(k, a)
 end
 """.replace("REPEATS", str(_REPEATS))
 
-PUBLISH: Final = HubScript(PUBLISH_LUA + "return ws_hub_publish(1, 1)\n")
+PUBLISH: Final = Script(PUBLISH_LUA + "return ws_hub_publish(1, 1)\n")
 
 # KEYS: stream, meta. ARGV: epoch if there is none, seconds of the meta, epoch and offset of the
 # first message wanted ('' for none), how many. An epoch of its own: everything is wanted.
-_READ: Final = HubScript("""
+_READ: Final = Script("""
 local epoch = redis.call('hget', KEYS[2], 'e')
 if not epoch then
   epoch = ARGV[1]
@@ -99,7 +90,7 @@ return {epoch, meta[1] or '0', meta[2] or '', entries}
 """)
 
 # KEYS: meta. ARGV: epoch, offset. What was seen only grows.
-_ACK: Final = HubScript("""
+_ACK: Final = Script("""
 local meta = redis.call('hmget', KEYS[1], 'e', 'o', 'a')
 local offset = tonumber(ARGV[2])
 if meta[1] == ARGV[1] and offset <= tonumber(meta[2] or '0')
@@ -189,7 +180,7 @@ class History:
         limits: How much is kept.
     """
 
-    def __init__(self, commands: Commands, limits: HistoryLimits) -> None:
+    def __init__(self, commands: SharedPipeline, limits: HistoryLimits) -> None:
         self._commands: Final = commands
         self._meta_seconds: Final = meta_seconds(limits)
 
@@ -201,7 +192,7 @@ class History:
         """
         epoch, first = (since.epoch, since.offset + 1) if since else ("", 0)
         args = (new_epoch(), self._meta_seconds, epoch, first, _PAGE)
-        answer = await self._commands.script(_READ, history_keys(channel), args)
+        answer = await _READ.run_async(self._commands, history_keys(channel), args)
         return _page(channel, since, answer)
 
     async def ack(self, channel: str, position: Position) -> None:
@@ -210,7 +201,7 @@ class History:
         Raises:
             redis.RedisError: Redis did not answer.
         """
-        await self._commands.script(_ACK, [history_keys(channel)[1]], position)
+        await _ACK.run_async(self._commands, [history_keys(channel)[1]], position)
 
 
 def _page(channel: str, since: Position | None, answer: Any) -> Page:

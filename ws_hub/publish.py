@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
-    from ws_hub.history import HistoryLimits, Publication
+    from ws_hub.history import HistoryLimits
 
 
 def publish(
@@ -41,15 +41,8 @@ def publish(
     Raises:
         redis.RedisError: Redis did not take it.
     """
-    # Here: who only names channels needs no Redis client.
-    from redis.exceptions import NoScriptError
-
     made = publication(channel, message, limits=limits, once=once)
-    connection: Any = client
-    try:
-        took: int = connection.execute_command(*_by_sha(made))
-    except NoScriptError:
-        took = connection.execute_command(*_by_text(made))
+    took: int = PUBLISH.run(client, made.keys, made.args)
     return took
 
 
@@ -66,22 +59,6 @@ async def publish_async(
     Raises:
         redis.RedisError: Redis did not take it.
     """
-    # Here: who only names channels needs no Redis client.
-    from redis.exceptions import NoScriptError
-
     made = publication(channel, message, limits=limits, once=once)
-    connection: Any = client
-    try:
-        took: int = await connection.execute_command(*_by_sha(made))
-    except NoScriptError:
-        took = await connection.execute_command(*_by_text(made))
+    took: int = await PUBLISH.run_async(client, made.keys, made.args)
     return took
-
-
-def _by_sha(made: Publication) -> tuple[str | int, ...]:
-    return ("EVALSHA", PUBLISH.sha, len(made.keys), *made.keys, *made.args)
-
-
-def _by_text(made: Publication) -> tuple[str | int, ...]:
-    # Redis keeps it: the next one goes by its digest again.
-    return ("EVAL", PUBLISH.text, len(made.keys), *made.keys, *made.args)

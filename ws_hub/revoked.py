@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from ws_hub.commands import Commands
 from ws_hub.errors import TokenRejected
+from ws_hub.lua import SharedPipeline
 from ws_hub.revocation import REVOKED_PREFIX
 from ws_hub.tokens import Claims
 
@@ -22,7 +22,7 @@ class Revocations:
         commands: The connection.
     """
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: SharedPipeline) -> None:
         self._commands: Final = commands
 
     async def check(self, claims: Claims, timeout_seconds: float) -> None:
@@ -38,7 +38,7 @@ class Revocations:
         deadline = time.monotonic() + timeout_seconds
         while True:
             try:
-                found = [await self._commands.run("GET", key) for key in keys]
+                found = [await self._commands.execute_command("GET", key) for key in keys]
                 break
             except RedisError:
                 if time.monotonic() >= deadline:

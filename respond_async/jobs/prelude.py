@@ -8,9 +8,8 @@ is what becomes of a job without an owner: nobody else can ask for its channel.
 import json
 from typing import Final
 
-from respond_async.scripts import Script
 from respond_async.settings import Settings
-from ws_hub import PUBLISH_LUA, HistoryLimits, publication, redis_channel
+from ws_hub import PUBLISH_LUA, HistoryLimits, Script, publication, redis_channel
 
 PREFIX: Final = "respond_async:jobs:"
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import redis
 from celery import Celery
-from redis.exceptions import NoScriptError
 
 from respond_async.celery_face import BackendUnavailableError, CeleryFace
 from respond_async.connections import AppRedis
@@ -21,10 +20,10 @@ from respond_async.jobs.errors import TaskError
 from respond_async.jobs.prelude import hub_of, job_channel
 from respond_async.jobs.reading import watched
 from respond_async.jobs.record import Job, Spec, read_fields, read_job
-from respond_async.scripts import Script
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
 from respond_async.waiting import Waits
+from ws_hub import Script
 
 #: The keyword argument of a Celery message that says: the record has the arguments.
 MARK: Final = "respond_async_job"
@@ -245,11 +244,7 @@ class Jobs:
             TaskError: `unavailable`.
         """
         async with self.answering():
-            client: Any = self._redis.client()
-            try:
-                return await client.evalsha(script.sha, 0, *args)
-            except NoScriptError:
-                return await client.eval(script.text, 0, *args)
+            return await script.run_async(self._redis.client(), (), args)
 
     @staticmethod
     def answering() -> AbstractAsyncContextManager[None]:

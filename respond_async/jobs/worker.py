@@ -26,8 +26,9 @@ from respond_async.jobs.keeper import Keeper
 from respond_async.jobs.record import Spec, read_job
 from respond_async.jobs.reporting import JobLog
 from respond_async.jobs.runtime import Jobs, message_options
-from respond_async.scripts import Script, Scripts
+from respond_async.scripts import Scripts
 from respond_async.settings import Settings
+from ws_hub import Script
 
 logger = logging.getLogger(__name__)
 

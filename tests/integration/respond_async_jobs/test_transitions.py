@@ -29,7 +29,7 @@ from respond_async.jobs.state import (
     end,
     put_back,
 )
-from respond_async.scripts import Script
+from ws_hub import Script
 
 HOUR = 3_600_000
 MOST = 3
