@@ -1,7 +1,7 @@
 """The reference service: `uvicorn app.main:app`.
 
-A page at `/`, demo endpoints under `/api/v1/demo`, the result endpoint and the capture of respond_async, the
-hub's `/ws`, `/livez` and `/readyz`. With ASGI_APP or UPSTREAM_URL set, that app or API takes the
+A page at `/`, demo endpoints under `/api/v1/demo`, the result endpoint and the capture of respond_async, its
+background jobs under `/api/v1/tasks/`, in development with the examples of `app.jobs`, the hub's `/ws`, `/livez` and `/readyz`. With ASGI_APP or UPSTREAM_URL set, that app or API takes the
 place of the demo, unchanged.
 """
 
@@ -14,9 +14,10 @@ import config
 from app.demo import fail, me, report, sleep
 from app.demo.tokens import token_router
 from app.health import health_router
+from app.jobs import exports, uploads
 from app.page import install_page
 from config.logging import configure_logging
-from respond_async import AsyncRequests, Gateway, Settings
+from respond_async import AsyncRequests, Gateway, Jobs, Settings, install_tasks
 from respond_async.celery_face import load
 from ws_hub import Hub
 
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None, celery: Celery | None = None) -
     app = FastAPI(title="respond-async", description=__doc__)
     # Before any route: only routes that come after it show the header in the documentation.
     AsyncRequests(app, celery=celery or "tasks:celery", settings=settings)
+    install_tasks(app, Jobs(celery or "tasks:celery", settings))
     Hub(settings).install(app)
     app.include_router(health_router(settings.redis_url, _later(celery)))
     app.include_router(_demo(settings))
@@ -56,6 +58,9 @@ def _demo(settings: Settings) -> APIRouter:
         demo.include_router(module.router)
     if settings.environment == "development":
         demo.include_router(token_router(settings))
+        # They let whoever may ask store files and send mail.
+        for job in (exports, uploads):
+            demo.include_router(job.router)
     return demo
 
 

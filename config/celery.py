@@ -40,6 +40,8 @@ task_acks_late = True
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
 imports = tuple(settings.worker_imports)
+if settings.environment == "development" and settings.replayed_app == "app.main:app":
+    imports += ("app.jobs",)
 task_serializer = "json"
 result_serializer = "json"
 accept_content = ["json"]

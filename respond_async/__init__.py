@@ -31,7 +31,12 @@ if TYPE_CHECKING:
         StoreUnavailableError,
     )
     from respond_async.gateway import Gateway
-    from respond_async.identity import Identity, current_identity, optional_identity
+    from respond_async.identity import (
+        Identity,
+        current_identity,
+        current_owner,
+        optional_identity,
+    )
     from respond_async.jobs.config import TaskConfig
     from respond_async.jobs.creating import (
         OwnedTasks,
@@ -98,6 +103,7 @@ __all__ = [
     "cancel_task",
     "create_task",
     "current_identity",
+    "current_owner",
     "current_progress",
     "delete_task",
     "get_task",
@@ -127,7 +133,7 @@ _MODULES: Final = {
         "StoreUnavailableError",
     ),
     "gateway": ("Gateway",),
-    "identity": ("Identity", "current_identity", "optional_identity"),
+    "identity": ("Identity", "current_identity", "current_owner", "optional_identity"),
     "jobs.config": ("TaskConfig",),
     "jobs.creating": (
         "OwnedTasks",

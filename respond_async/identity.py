@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
+from fastapi import Query
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
@@ -119,6 +121,26 @@ async def optional_identity(connection: HTTPConnection) -> Identity | None:
         raise ConfigurationError("identities need AsyncRequests(app, celery=...) on this app")
     await identities.prepare(connection.headers)
     return identities.of(connection)
+
+
+async def current_owner(
+    connection: HTTPConnection,
+    channel: Annotated[str | None, Query(description="Of an anonymous caller.")] = None,
+) -> Identity:
+    """A dependency: as `current_identity`, for what is answered at once to anonymous callers too.
+
+    Those name their channel in the query: X-Async-Request would have the request run later.
+
+    Raises:
+        Problem: 401, the request names nobody, or its token is not valid.
+        ConfigurationError: There is no `AsyncRequests` on this app.
+    """
+    identity = await optional_identity(connection)
+    if identity is None:
+        identity = connection.scope[IDENTITIES].anonymous(channel)
+    if identity is None:
+        raise unauthorized("Send a Bearer token, or an anonymous channel in ?channel=.")
+    return identity
 
 
 async def current_identity(connection: HTTPConnection) -> Identity:

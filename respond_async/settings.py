@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
 
 from ws_hub import CommaSeparated, HubSettings
@@ -181,6 +181,39 @@ class Settings(HubSettings):
             ' by queue; `"*"` is for all others.'
         ),
     )
+    task_timeout_seconds: float = Field(
+        default=3600.0,
+        ge=0,
+        description="How long a background job may run where neither it nor its function says;"
+        " 0: no limit.",
+    )
+    task_max_concurrent: int = Field(
+        default=0, ge=0, description="Jobs that run at once, in all workers together; 0: no limit."
+    )
+    task_max_concurrent_per_owner: int = Field(
+        default=0, ge=0, description="The same of one owner; 0: no limit."
+    )
+    task_max_concurrent_per_key: int = Field(
+        default=1, ge=0, description="The same of one concurrency key; 0: no limit."
+    )
+    task_result_ttl_seconds: Positive = Field(
+        default=86_400.0, description="How long a job can be asked for after its end."
+    )
+    task_history: bool = Field(
+        default=True, description="Whether jobs that have ended are listed, not only known by id."
+    )
+    task_max_history: int = Field(
+        default=100_000, ge=0, description="Jobs that are kept after their end, of all owners."
+    )
+    task_cleanup_seconds: Positive = Field(
+        default=60.0, description="Time between two removals of jobs that are no longer kept."
+    )
+    task_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="What jobs log from this level on is kept for their owners."
+    )
+    task_webhook_secret: SecretStr = Field(
+        default=SecretStr(""), description="What jobs' webhooks are signed with; none: no webhooks."
+    )
     queue_place_headers: bool = Field(
         default=False,
         description="Whether a 202 says X-Queue-Depth and X-Queue-Wait-Estimate (seconds).",
@@ -203,6 +236,8 @@ def settings_table() -> str:
 
 def _shown_default(field: FieldInfo) -> str:
     value: Any = field.default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     if value is None or value in ("", [], {}):
         return "-"
     if isinstance(value, float) and value.is_integer():

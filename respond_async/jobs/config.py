@@ -2,8 +2,10 @@
 
 import logging
 from dataclasses import dataclass, field
+from typing import Self
 
 from respond_async.errors import ConfigurationError
+from respond_async.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,22 @@ class TaskConfig:
     log_level: int | str = "INFO"
     #: What webhooks are signed with; without it there are none.
     webhook_secret: str = field(default="", repr=False)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """As the environment says: the settings whose names begin with TASK_."""
+        return cls(
+            default_timeout=settings.task_timeout_seconds or None,
+            max_concurrent_tasks=settings.task_max_concurrent or None,
+            max_concurrent_per_owner=settings.task_max_concurrent_per_owner or None,
+            max_concurrent_per_key=settings.task_max_concurrent_per_key or None,
+            task_result_ttl=settings.task_result_ttl_seconds,
+            enable_task_history=settings.task_history,
+            max_task_history=settings.task_max_history,
+            cleanup_interval=settings.task_cleanup_seconds,
+            log_level=settings.task_log_level,
+            webhook_secret=settings.task_webhook_secret.get_secret_value(),
+        )
 
     def __post_init__(self) -> None:
         for name in ("default_timeout", "task_result_ttl", "cleanup_interval"):

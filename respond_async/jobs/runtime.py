@@ -41,7 +41,7 @@ class Jobs:
     Args:
         celery: The Celery application, or where it is ("module:attribute").
         settings: Default: from the environment.
-        config: The same in app and workers.
+        config: The same in app and workers. Default: as the settings say.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Jobs:
     ) -> None:
         global _current  # noqa: PLW0603
         self.settings: Final = settings or Settings()
-        self.config: Final = config or TaskConfig()
+        self.config: Final = config or TaskConfig.from_settings(self.settings)
         self.sealer: Final = Sealer(self.settings, "job")
         self._celery: Final = CeleryFace(celery, self.settings)
         self._redis: Final = AppRedis(self.settings)
