@@ -12,7 +12,8 @@ from typing import Literal
 from celery import Celery
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
-from redis.asyncio import Redis
+
+from ws_hub import connect_async
 
 __all__ = ["Check", "Health", "Readiness", "health_router"]
 
@@ -94,7 +95,7 @@ async def _reason(check: Check) -> str:
 def _redis(url: str) -> Check:
     async def check() -> None:
         # A connection for each check: none is left over to an event loop that has ended.
-        async with Redis.from_url(url, socket_connect_timeout=_DEADLINE_SECONDS) as redis:
+        async with connect_async(url, socket_connect_timeout=_DEADLINE_SECONDS) as redis:
             await redis.ping()
 
     return check

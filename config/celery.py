@@ -7,6 +7,7 @@ Every name here is a setting of Celery's own; what can be changed from outside c
 from typing import Any
 
 from config import settings
+from respond_async.connections import result_backend as _result_backend
 
 __all__: list[str] = []
 
@@ -25,7 +26,9 @@ broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
 # The results: kept as long as their accepted records are.
-result_backend = settings.redis_url
+_results = _result_backend(settings)
+result_backend = _results["result_backend"]
+result_backend_transport_options = _results.get("result_backend_transport_options", {})
 result_expires = settings.result_ttl_seconds
 redis_socket_connect_timeout = settings.redis_timeout_seconds
 redis_socket_timeout = settings.redis_timeout_seconds

@@ -17,7 +17,7 @@ from respond_async.leases import LEASE_SECONDS, Leases, is_dead
 from respond_async.scripts import Scripts
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
-from ws_hub import PUBLISH_LUA, HistoryLimits, Script, completed, publication
+from ws_hub import PUBLISH_LUA, HistoryLimits, Script, completed, parse_servers, publication
 
 logger = logging.getLogger(__name__)
 
@@ -178,6 +178,8 @@ class Runs:
 def _same_database(backend: Any, url: str) -> bool:
     # One of a Sentinel or a cluster is another class.
     if type(backend) is not RedisBackend:
+        return False
+    if parse_servers(url).kind != "server":
         return False
     theirs = backend.connparams  # type: ignore[attr-defined]
     ours = {"db": 0, "port": 6379, **parse_url(url)}  # type: ignore[no-untyped-call]

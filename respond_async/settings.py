@@ -3,10 +3,10 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
 
-from ws_hub import CommaSeparated, HubSettings
+from ws_hub import CommaSeparated, HubSettings, parse_servers
 
 _MIB = 1024 * 1024
 
@@ -218,6 +218,16 @@ class Settings(HubSettings):
         default=False,
         description="Whether a 202 says X-Queue-Depth and X-Queue-Wait-Estimate (seconds).",
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_no_cluster(cls, value: str) -> str:
+        if parse_servers(value).kind == "cluster":
+            raise ValueError(
+                "REDIS_URL: results and records need one Redis or Sentinel (redis+sentinel://): Celery"
+                " keeps no results in a Redis Cluster. A hub alone (ws_hub.main) can use one"
+            )
+        return value
 
     @property
     def replayed_app(self) -> str:

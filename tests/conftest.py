@@ -84,6 +84,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for lacking, remedy in (
         ("NO NODE", "apt-get install nodejs (20 or newer)"),
         ("NO CHROMIUM", "apt-get install chromium"),
+        ("NO REDIS 7", "apt-get install redis-server (7 or newer): Sentinel and Cluster"),
     ):
         if count := sum(lacking in str(report.longrepr) for report in every):
             terminalreporter.section(f"{lacking}: NOT TESTED", red=True, bold=True)

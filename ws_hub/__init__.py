@@ -38,6 +38,7 @@ from ws_hub.protocol import (
 from ws_hub.publish import publish, publish_async
 from ws_hub.published import Published
 from ws_hub.revocation import revoke, revoke_async
+from ws_hub.servers import connect, connect_async, parse_servers
 from ws_hub.settings import CommaSeparated, HubSettings
 from ws_hub.tokens import Claims, TokenVerifier
 
@@ -69,9 +70,12 @@ __all__ = [
     "TooManyConnections",
     "anonymous_channel",
     "completed",
+    "connect",
+    "connect_async",
     "encode",
     "is_anonymous_name",
     "parse_position",
+    "parse_servers",
     "publication",
     "publish",
     "publish_async",

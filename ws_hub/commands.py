@@ -8,6 +8,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ws_hub.lua import SharedPipeline
+from ws_hub.servers import connect_async
 
 _TIMEOUT_SECONDS: Final = 5.0
 
@@ -20,7 +21,7 @@ def commands(redis_url: str) -> SharedPipeline:
     """
 
     def connect() -> redis.asyncio.Redis:
-        return redis.asyncio.from_url(
+        return connect_async(
             redis_url,
             socket_connect_timeout=_TIMEOUT_SECONDS,
             socket_timeout=_TIMEOUT_SECONDS,

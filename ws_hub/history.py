@@ -63,7 +63,7 @@ local function ws_hub_publish(k, a)
   redis.call('expire', meta, ARGV[a + 6])
   redis.call('xadd', stream, 'MAXLEN', ARGV[a + 4], offset .. '-0', 'k', once, 'm', message)
   redis.call('expire', stream, ARGV[a + 5])
-  return redis.call('publish', ARGV[a], epoch .. '.' .. offset .. ' ' .. message)
+  return redis.call(ARGV[a + 7], ARGV[a], epoch .. '.' .. offset .. ' ' .. message)
 end
 """.replace("REPEATS", str(_REPEATS))
 
@@ -118,6 +118,7 @@ def publication(
     *,
     limits: HistoryLimits | None = None,
     once: str | None = None,
+    sharded: bool = False,
 ) -> Publication:
     """What publishes `message`.
 
@@ -127,6 +128,7 @@ def publication(
         limits: How much history is kept. Default: `HistoryLimits()`.
         once: A name of this message: published again soon after, it is not published twice.
             Default: one for this publication alone.
+        sharded: It is published within its shard of a Redis Cluster (SPUBLISH, Redis 7).
     """
     limits = limits or HistoryLimits()
     return Publication(
@@ -139,6 +141,7 @@ def publication(
             limits.messages,
             limits.seconds,
             meta_seconds(limits),
+            "spublish" if sharded else "publish",
         ),
     )
 

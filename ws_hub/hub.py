@@ -7,10 +7,10 @@ import math
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final, Protocol
 
-import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException, RedisError
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import Route, WebSocketRoute
@@ -26,6 +26,7 @@ from ws_hub.limits import Connections
 from ws_hub.published import Published
 from ws_hub.redaction import redact_server_logs
 from ws_hub.revoked import Revocations
+from ws_hub.servers import connect_async
 from ws_hub.sessions import Session
 from ws_hub.sessions2 import Session2
 from ws_hub.settings import HubSettings
@@ -128,13 +129,16 @@ class Hub:
         Raises:
             redis.RedisError: It does not, within 2 s.
         """
-        async with redis.asyncio.from_url(
-            self._settings.redis_url,
-            socket_connect_timeout=_READY_TIMEOUT_SECONDS,
-            socket_timeout=_READY_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        ) as client:
-            await client.ping()
+        try:
+            async with connect_async(
+                self._settings.redis_url,
+                socket_connect_timeout=_READY_TIMEOUT_SECONDS,
+                socket_timeout=_READY_TIMEOUT_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+            ) as client:
+                await client.ping()
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
 
     def drain(self) -> None:
         """Asks every client to go and to come back spread over some seconds; takes no more."""

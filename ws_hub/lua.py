@@ -132,7 +132,7 @@ class SharedPipeline:
                 pipe.execute_command(*waiting.command)
             answers = await pipe.execute(raise_on_error=False)
         except Exception as error:  # noqa: BLE001 - it goes to who waits
-            answers = [error] * len(batch)
+            answers = [_redis_error(error)] * len(batch)
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.answer.done():
                 continue
@@ -140,3 +140,11 @@ class SharedPipeline:
                 waiting.answer.set_exception(answer)
             else:
                 waiting.answer.set_result(answer)
+
+
+def _redis_error(error: Exception) -> Exception:
+    from redis.exceptions import ConnectionError as RedisConnectionError
+    from redis.exceptions import RedisClusterException
+
+    # What a cluster's client raises while no node answers is no RedisError.
+    return RedisConnectionError(str(error)) if isinstance(error, RedisClusterException) else error

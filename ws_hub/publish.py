@@ -28,7 +28,7 @@ def publish(
     The client may send it again when its connection was lost: it is published once all the same.
 
     Args:
-        client: A Redis client of the caller's.
+        client: A Redis client of the caller's; of a cluster too, as `connect` makes it.
         channel: The internal name, from `user_channel` or `anonymous_channel`.
         message: For instance `completed(task_id)`.
         limits: How much history is kept. Default: `HistoryLimits()`.
@@ -41,7 +41,7 @@ def publish(
     Raises:
         redis.RedisError: Redis did not take it.
     """
-    made = publication(channel, message, limits=limits, once=once)
+    made = publication(channel, message, limits=limits, once=once, sharded=_is_cluster(client))
     took: int = PUBLISH.run(client, made.keys, made.args)
     return took
 
@@ -59,6 +59,12 @@ async def publish_async(
     Raises:
         redis.RedisError: Redis did not take it.
     """
-    made = publication(channel, message, limits=limits, once=once)
+    made = publication(channel, message, limits=limits, once=once, sharded=_is_cluster(client))
     took: int = await PUBLISH.run_async(client, made.keys, made.args)
     return took
+
+
+def _is_cluster(client: object) -> bool:
+    from redis.cluster import AbstractRedisCluster
+
+    return isinstance(client, AbstractRedisCluster)

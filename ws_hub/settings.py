@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ws_hub.servers import parse_servers
+
 JwtAlgorithm = Literal[
     "HS256", "HS384", "HS512",
     "RS256", "RS384", "RS512",
@@ -56,7 +58,10 @@ class HubSettings(BaseSettings):
 
     redis_url: str = Field(
         default="redis://localhost:6379/0",
-        description="Redis that carries the notifications (redis://, rediss:// or unix://).",
+        description=(
+            "Redis that carries the notifications: redis://, rediss://, unix://,"
+            " redis+sentinel://host:26379,host2:26379/mymaster/0 or redis+cluster://host,host2."
+        ),
     )
     secret_key: CommaSeparatedSecrets = Field(
         default=[],
@@ -159,9 +164,10 @@ class HubSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis_url(cls, value: str) -> str:
-        if not value.startswith(("redis://", "rediss://", "unix://")):
-            message = "REDIS_URL must begin with redis://, rediss:// or unix://"
-            raise ValueError(message)
+        try:
+            parse_servers(value)
+        except ValueError as wrong:
+            raise ValueError(f"REDIS_URL: {wrong}") from None
         return value
 
     @field_validator("log_level", mode="before")

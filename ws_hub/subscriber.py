@@ -1,32 +1,22 @@
-"""One Redis pub/sub connection for all of a process's sockets."""
+"""One Redis pub/sub connection for all of a process's sockets; in a cluster, one to each shard."""
 
 import asyncio
 import logging
-import random
-from collections import Counter
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
 
-import redis.asyncio
-from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
-from ws_hub.cancelling import cancel_all
-from ws_hub.errors import BadMessage, SubscriptionTimeout
-from ws_hub.protocol import HUBS, channel_of_redis, redis_channel
-from ws_hub.published import Published, parse_published
+from ws_hub.errors import SubscriptionTimeout
+from ws_hub.links import Link
+from ws_hub.published import Published
+from ws_hub.servers import connect_async, connect_node, parse_servers
+from ws_hub.shards import Node, Shards
 
 logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_SECONDS: Final = 5.0
-_FIRST_DELAY_SECONDS: Final = 0.1
-_LONGEST_DELAY_SECONDS: Final = 3.0
-# Names in one SUBSCRIBE: keeps Redis from working long on one command after a reconnect.
-_CHANNELS_PER_COMMAND: Final = 500
-
-_Command = tuple[Literal["subscribe", "unsubscribe", "ping"], str]
 
 
 class Listener(Protocol):
@@ -46,11 +36,9 @@ class Subscriber:
 
     - `_listeners`: who wants which channel; a channel is in it only with a listener. It survives
       a lost connection, and is what the next one subscribes to.
-    - `_unanswered`: SUBSCRIBEs of this connection that Redis has not answered, by channel. A
-      channel is confirmed once this is zero and not before: with subscribe, unsubscribe and
-      subscribe in flight, the first answer says nothing about the last.
     - `_confirmed`: channels with listeners whose messages arrive now.
     - `_missed`: channels confirmed on a former connection and not yet on this one.
+    - `_homes`, in a cluster: which shard a channel is subscribed at.
 
     Args:
         redis_url: Where Redis is.
@@ -63,28 +51,38 @@ class Subscriber:
         self, redis_url: str, *, silence_seconds: float = 10.0, control: Listener | None = None
     ) -> None:
         self._control = control
-        self._redis_url = redis_url
-        self._silence_seconds = silence_seconds
+        self._redis_url: Final = redis_url
+        self._servers: Final = parse_servers(redis_url)
+        self._silence_seconds: Final = silence_seconds
         self._listeners: dict[str, set[Listener]] = {}
         self._confirmations: dict[str, asyncio.Event] = {}
         self._confirmed: set[str] = set()
         self._missed: set[str] = set()
-        self._unanswered: Counter[str] = Counter()
-        self._commands: asyncio.Queue[_Command] | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._failures = 0
+        self._homes: dict[str, Link] = {}
+        self._links: dict[Node, Link] = {}
+        self._only: Link | None = None
+        self._shards: Shards | None = None
+        if self._servers.kind == "cluster":
+            self._shards = Shards(self._servers, self._settle, **_options())
+        else:
+            self._only = self._link(lambda: connect_async(redis_url, **_options()), sharded=False)
 
     def start(self) -> None:
         """Connects in the background of the running loop; does nothing if it does so already."""
-        # Done: the loop it ran on has ended, and an app may be run on another one later.
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="ws_hub subscriber")
+        if self._only is not None:
+            self._only.start()
+        if self._shards is not None:
+            self._shards.start()
+            for link in self._links.values():
+                link.start()
 
     async def stop(self) -> None:
-        """Closes the connection. Listeners stay, for a later `start`."""
-        task, self._task = self._task, None
-        if task is not None:
-            await cancel_all([task])
+        """Closes the connections. Listeners stay, for a later `start`."""
+        if self._shards is not None:
+            await self._shards.stop()
+        links = list(self._links.values())
+        for link in links if self._only is None else [self._only]:
+            await link.stop()
 
     async def subscribe(
         self, channel: str, listener: Listener, *, timeout_seconds: float = 10.0
@@ -96,7 +94,10 @@ class Subscriber:
         """
         if channel not in self._listeners:
             self._listeners[channel] = set()
-            self._command("subscribe", channel)
+            if self._shards is not None:
+                self._place(channel)
+            elif self._only is not None:
+                self._only.command("subscribe", channel)
         self._listeners[channel].add(listener)
         if channel in self._confirmed:
             return
@@ -122,117 +123,19 @@ class Subscriber:
             self._confirmations.pop(channel, None)
             self._confirmed.discard(channel)
             self._missed.discard(channel)
-            self._command("unsubscribe", channel)
+            link = self._homes.pop(channel, self._only)
+            if link is not None:
+                link.command("unsubscribe", channel)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._one_connection()
-            except RedisError as failure:
-                self._failures += 1
-                if self._failures == 1:
-                    logger.warning("Redis connection lost, reconnecting: %s", failure)
-            except Exception:
-                # Sockets depend on this task: whatever happened, it goes on.
-                self._failures += 1
-                logger.exception("Redis subscriber failed, reconnecting")
-            await asyncio.sleep(_delay_seconds(self._failures))
+    def wanted(self, link: Link) -> Iterable[str]:
+        """As `links.Owner`."""
+        if self._shards is None:
+            return self._listeners
+        return [channel for channel, home in self._homes.items() if home is link]
 
-    async def _one_connection(self) -> None:
-        async with redis.asyncio.from_url(
-            self._redis_url,
-            socket_connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-            # Of handshake and sending; reading has its own, in `_read`.
-            socket_timeout=_CONNECT_TIMEOUT_SECONDS,
-            socket_keepalive=True,
-            # Reconnecting is done here and not by redis-py, which would hide that
-            # messages were missed.
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-        ) as client:
-            pubsub = client.pubsub()
-            tasks: set[asyncio.Task[None]] = set()
-            try:
-                # First and always, so that the connection is one of pub/sub even without sockets.
-                await pubsub.subscribe(redis_channel(HUBS))
-                commands = self._commands = asyncio.Queue()
-                for channel in self._listeners:
-                    self._command("subscribe", channel)
-                tasks = {
-                    asyncio.create_task(self._read(pubsub)),
-                    asyncio.create_task(_send(pubsub, commands)),
-                }
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                self._lost()
-                await cancel_all(tasks)
-                await pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py has no types here
-
-    def _lost(self) -> None:
-        self._commands = None
-        self._missed |= self._confirmed
-        self._confirmed.clear()
-        self._unanswered.clear()
-
-    def _command(self, name: Literal["subscribe", "unsubscribe", "ping"], channel: str) -> None:
-        """Hands a command to the connection; without one, the next subscribes to all there is."""
-        if self._commands is None:
-            return
-        if name == "subscribe":
-            self._unanswered[channel] += 1
-        self._commands.put_nowait((name, channel))
-
-    async def _read(self, pubsub: PubSub) -> None:
-        pinged = False
-        while True:
-            message = await pubsub.get_message(timeout=self._silence_seconds)
-            if message is not None:
-                pinged = False
-                self._dispatch(message)
-                # Messages that wait in the buffer are read without a real await: give the
-                # sockets' writers a turn between them.
-                await asyncio.sleep(0)
-            elif pinged:
-                silence = f"no answer to PING within {self._silence_seconds:g} s"
-                raise RedisConnectionError(silence)
-            else:
-                pinged = True
-                self._command("ping", "")
-
-    def _dispatch(self, message: dict[str, Any]) -> None:
-        if message["type"] not in {"subscribe", "message"}:
-            return
-        channel = channel_of_redis(message["channel"].decode())
-        if message["type"] == "subscribe":
-            self._answered(channel)
-            return
-        try:
-            published = parse_published(channel, message["data"])
-        except BadMessage as wrong:
-            logger.warning("dropped what was published to a channel of the hub: %s", wrong)
-            return
-        if channel == HUBS:
-            if self._control is not None:
-                self._control.deliver(published)
-            return
-        for listener in tuple(self._listeners.get(channel, ())):
-            listener.deliver(published)
-
-    def _answered(self, channel: str) -> None:
-        if channel == HUBS:
-            if self._failures:
-                logger.info("Redis connection is back")
-                if self._control is not None:
-                    self._control.resubscribed()
-            self._failures = 0
-            return
-        self._unanswered[channel] -= 1
-        if self._unanswered[channel] > 0:
-            return
-        del self._unanswered[channel]
-        if channel not in self._listeners:
+    def confirmed(self, link: Link, channel: str) -> None:
+        """As `links.Owner`."""
+        if channel not in self._listeners or self._homes.get(channel, self._only) is not link:
             return
         self._confirmed.add(channel)
         confirmation = self._confirmations.pop(channel, None)
@@ -243,34 +146,82 @@ class Subscriber:
             for listener in tuple(self._listeners[channel]):
                 listener.resubscribed()
 
+    def published(self, channel: str, published: Published) -> None:
+        """As `links.Owner`."""
+        for listener in tuple(self._listeners.get(channel, ())):
+            listener.deliver(published)
 
-async def _send(pubsub: PubSub, commands: asyncio.Queue[_Command]) -> None:
-    """Sends in order, neighbours of one kind as one command.
+    def told(self, published: Published) -> None:
+        """As `links.Owner`."""
+        if self._control is not None:
+            self._control.deliver(published)
 
-    A task of its own: redis-py closes the connection when a command is cancelled half sent, and
-    a socket's task may be cancelled any time.
-    """
-    name, channel = await commands.get()
-    while True:
-        channels = [redis_channel(channel)]
-        following: _Command | None = None
-        while not commands.empty() and len(channels) < _CHANNELS_PER_COMMAND:
-            following = commands.get_nowait()
-            if following[0] != name or name == "ping":
-                break
-            channels.append(redis_channel(following[1]))
-            following = None
-        match name:
-            case "subscribe":
-                await pubsub.subscribe(*channels)
-            case "unsubscribe":
-                await pubsub.unsubscribe(*channels)
-            case "ping":
-                await pubsub.ping()
-        name, channel = following or await commands.get()
+    def up(self, *, again: bool) -> None:
+        """As `links.Owner`."""
+        if again and self._control is not None:
+            self._control.resubscribed()
+
+    def lost(self, link: Link) -> None:
+        """As `links.Owner`."""
+        if self._shards is None:
+            self._missed |= self._confirmed
+            self._confirmed.clear()
+            return
+        self._unconfirm(channel for channel, home in self._homes.items() if home is link)
+
+    def dropped(self, link: Link, channel: str) -> None:
+        """As `links.Owner`."""
+        if self._homes.get(channel) is link:
+            del self._homes[channel]
+            self._unconfirm([channel])
+            self.unsettled()
+
+    def unsettled(self) -> None:
+        """As `links.Owner`."""
+        if self._shards is not None:
+            self._shards.look()
+
+    def _link(self, connect: Any, *, sharded: bool) -> Link:
+        return Link(connect, self, silence_seconds=self._silence_seconds, sharded=sharded)
+
+    def _unconfirm(self, channels: Iterable[str]) -> None:
+        lost = self._confirmed.intersection(channels)
+        self._missed |= lost
+        self._confirmed -= lost
+
+    async def _settle(self, nodes: set[Node]) -> None:
+        """Connects to a cluster's shards as they are now, and moves the channels that moved."""
+        for node in nodes - self._links.keys():
+            self._links[node] = self._link(self._connector(node), sharded=True)
+            self._links[node].start()
+        for channel in self._listeners:
+            self._place(channel)
+        for node in self._links.keys() - nodes:
+            await self._links.pop(node).stop()
+
+    def _place(self, channel: str) -> None:
+        assert self._shards is not None
+        node = self._shards.node_of(channel)
+        link = None if node is None else self._links.get(node)
+        # Where no shard has the slot now it stays: the map is looked at again.
+        if link is None or self._homes.get(channel) is link:
+            return
+        # The node that had it drops it by itself.
+        self._unconfirm([channel])
+        self._homes[channel] = link
+        link.command("subscribe", channel)
+
+    def _connector(self, node: Node) -> Any:
+        return lambda: connect_node(self._servers, *node, **_options())
 
 
-def _delay_seconds(failures: int) -> float:
-    """Doubles from 0.1 s to 3 s; half of it random, so that hubs do not return all at once."""
-    longest = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0 ** min(failures, 16))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
+def _options() -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+        # Of handshake and sending; reading has its own, in `Link`.
+        "socket_timeout": _CONNECT_TIMEOUT_SECONDS,
+        "socket_keepalive": True,
+        # Reconnecting is done here and not by redis-py, which would hide that messages were missed.
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }

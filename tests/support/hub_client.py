@@ -16,8 +16,9 @@ class NumberedClient:
         self.heard: list[str] = []
         self.gaps = 0
         self.reconnects = -1
+        self.joined = False
         self._url = f"{url}?protocol=2&channel={channel}"
-        self._last: str | None = None
+        self.last: str | None = None
 
     def listen(self, until: str, within: float) -> None:
         """Returns once `until` was heard."""
@@ -31,7 +32,7 @@ class NumberedClient:
                 self._one_connection(until, deadline)
 
     def _one_connection(self, until: str, deadline: float) -> None:
-        since = "" if self._last is None else f"&since={self._last}"
+        since = "" if self.last is None else f"&since={self.last}"
         with connect(
             self._url + since, open_timeout=2, close_timeout=0.2, compression=None
         ) as socket:
@@ -41,10 +42,11 @@ class NumberedClient:
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribed":
-            self._last = message["id"]
+            self.last = message["id"]
+            self.joined = True
             self.gaps += message["recovered"] is False
         elif message["type"] == "data":
-            self._last = message["id"]
+            self.last = message["id"]
             self.heard.append(message["data"])
 
 

@@ -369,7 +369,7 @@ def test_a_worker_waits_for_redis_and_finishes(
         shop = Shop(client)
         env = env | {"REDIS_URL": own.url, "SHOP_BROKER": redis_url}
         worker = ShopWorker(tmp_path, env | {"REPLAY_TIMEOUT_SECONDS": "60"})
-        worker.redis_url = redis_url
+        worker.broker = redis_url
         with worker:
             task_id = shop.accepted("GET", "/sleep?seconds=2&name=over")
             wait_until(lambda: worker.marked("begin-over"), within=10, what="its begin")

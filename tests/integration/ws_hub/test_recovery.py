@@ -183,7 +183,7 @@ def cut_again_and_again(hub: RunningHub, client: Redis, *, seed: int, cuts: int)
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
-        wait_until(lambda: listening._last, within=30, what="the client has joined")
+        wait_until(lambda: listening.last, within=30, what="the client has joined")
         for number in itertools.count():
             if proxy.cuts >= cuts or failed:
                 break
@@ -243,7 +243,7 @@ def _restarts(what: str, start_hub: StartHub, server: RedisServer, times: int) -
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
-        wait_until(lambda: listening._last, within=30, what="the client has joined")
+        wait_until(lambda: listening.last, within=30, what="the client has joined")
         sent = []
         for round_ in range(times):
             for part in range(10):

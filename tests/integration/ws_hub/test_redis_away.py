@@ -101,7 +101,9 @@ def test_a_channel_that_was_left_while_redis_was_away_is_not_subscribed_again(
 def test_a_redis_that_stands_still_is_noticed(start_hub: StartHub, own_redis: RedisServer) -> None:
     # No connection is closed and no error comes: it only stays silent.
     hub = start_hub(redis_url=own_redis.url)
-    hub.hub._feeds.subscriber._silence_seconds = 0.3
+    link = hub.hub._feeds.subscriber._only
+    assert link is not None
+    link._silence_seconds = 0.3
     with hub.subscribed() as socket:
         assert own_redis.process is not None
         os.kill(own_redis.process.pid, signal.SIGSTOP)
@@ -122,7 +124,9 @@ def test_a_quiet_redis_is_not_taken_for_a_lost_one(
     start_hub: StartHub, own_redis: RedisServer
 ) -> None:
     hub = start_hub(redis_url=own_redis.url)
-    hub.hub._feeds.subscriber._silence_seconds = 0.1
+    link = hub.hub._feeds.subscriber._only
+    assert link is not None
+    link._silence_seconds = 0.1
     with hub.subscribed() as socket, client_of(own_redis) as client:
         [before] = client.client_list(_type="pubsub")
         with pytest.raises(TimeoutError):

@@ -43,7 +43,7 @@ class ShopWorker:
             "--without-mingle", "--without-gossip", "-n", self.name, *options,
         ]  # fmt: skip
         self.env = {**os.environ, **env, "SHOP_MARKS": str(self.marks), "PYTHONPATH": str(ROOT)}
-        self.redis_url = env["REDIS_URL"]
+        self.broker = env.get("SHOP_BROKER", env["REDIS_URL"])
         self.process: subprocess.Popen[bytes]
 
     def start(self) -> Self:
@@ -51,7 +51,7 @@ class ShopWorker:
             self.process = subprocess.Popen(
                 self.command, cwd=ROOT, env=self.env, stdout=log, stderr=subprocess.STDOUT
             )
-        with Celery(broker=self.redis_url) as celery:
+        with Celery(broker=self.broker) as celery:
             wait_until(lambda: self._answers(celery), within=40, what=f"worker: see {self.log}")
         return self
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from celery import Celery, signals
 
-from respond_async import AsyncRequests
+from respond_async import AsyncRequests, Settings
+from respond_async.connections import result_backend
 
 _backend = os.environ["REDIS_URL"]
 
-celery = Celery("shop", broker=os.environ.get("SHOP_BROKER", _backend), backend=_backend)
+celery = Celery("shop", broker=os.environ.get("SHOP_BROKER", _backend))
 celery.conf.update(
+    result_backend(Settings()),
     worker_send_task_events=True,
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,

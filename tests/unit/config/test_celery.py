@@ -1,6 +1,7 @@
 """Celery reads the service's configuration as it is meant."""
 
 import importlib
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -9,6 +10,7 @@ from celery.app.defaults import DEFAULTS
 import config
 import config.celery
 from respond_async import Settings
+from respond_async.connections import result_backend
 
 
 @pytest.fixture
@@ -55,6 +57,20 @@ def test_the_settings_reach_celery(app: Celery) -> None:
     assert app.conf.result_expires == 60
     assert app.conf.imports == ("shop.bills", "shop.mails")
     assert app.conf.worker_concurrency == 7
+
+
+def test_results_on_sentinel_are_written_as_celery_writes_it() -> None:
+    url = "redis+sentinel://u:p%40@h1:1,h2/mymaster/3?sentinel_password=s"
+    given = result_backend(Settings(redis_url=url, redis_timeout_seconds=2))
+    assert given["result_backend"] == "sentinel://u:p%40@h1:1/3;sentinel://u:p%40@h2:26379/3"
+    options = given["result_backend_transport_options"]
+    assert options["master_name"] == "mymaster"
+    assert options["sentinel_kwargs"]["password"] == "s"
+    made = Celery("t", set_as_current=False)
+    made.conf.update(given)
+    backend: Any = made.backend
+    assert backend.connparams["db"] == 3
+    assert backend.connparams["password"] == "p@"
 
 
 def test_a_task_is_acknowledged_when_it_has_run_and_runs_again_when_its_worker_is_lost(

@@ -68,3 +68,8 @@ def test_the_pool_alone_needs_no_web_framework() -> None:
     code = "import sys, respond_async.pool; print({'fastapi', 'starlette', 'httpx'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_cluster_is_refused_with_what_can_be_had_instead() -> None:
+    with pytest.raises(ValidationError, match=r"redis\+sentinel://"):
+        Settings(redis_url="redis+cluster://h")

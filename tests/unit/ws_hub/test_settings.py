@@ -61,6 +61,7 @@ def test_origins_come_as_json_too(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"jwt_public_key": "-----BEGIN PRIVATE KEY-----"}, "private key does not belong"),
         ({"jwt_public_key": "-----BEGIN PUBLIC KEY-----"}, "set JWT_ALGORITHM"),
         ({"redis_url": "localhost:6379"}, "redis://"),
+        ({"redis_url": "redis+sentinel://h:26379"}, "names the master"),
         ({"hub_send_queue_messages": 0}, "hub_send_queue_messages"),
         ({"log_level": "LOUD"}, "log_level"),
     ],

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ws_hub import Published, SubscriptionTimeout
-from ws_hub.subscriber import Subscriber, _delay_seconds
+from ws_hub.links import Link, delay_seconds
+from ws_hub.subscriber import Subscriber
 
 
 class Ear:
@@ -23,8 +24,13 @@ class Ear:
 
 def connected() -> Subscriber:
     subscriber = Subscriber("redis://nowhere")
-    subscriber._commands = asyncio.Queue()
+    link_of(subscriber)._commands = asyncio.Queue()
     return subscriber
+
+
+def link_of(subscriber: Subscriber) -> Link:
+    assert subscriber._only is not None
+    return subscriber._only
 
 
 def subscribing(subscriber: Subscriber, ear: Ear) -> Coroutine[Any, Any, None]:
@@ -41,10 +47,10 @@ def test_the_answer_to_an_earlier_subscribe_does_not_confirm_the_later_one() -> 
         coming = asyncio.create_task(subscribing(subscriber, second))
         await asyncio.sleep(0)
         # On the wire: subscribe, unsubscribe, subscribe. This answers the first of them.
-        subscriber._answered("c")
+        link_of(subscriber)._answered("c")
         await asyncio.sleep(0)
         assert not coming.done()
-        subscriber._answered("c")
+        link_of(subscriber)._answered("c")
         await coming
 
     asyncio.run(scenario())
@@ -55,13 +61,12 @@ def test_only_those_who_may_have_missed_something_are_told() -> None:
         subscriber, early, late = connected(), Ear(), Ear()
         waiting = asyncio.create_task(subscribing(subscriber, early))
         await asyncio.sleep(0)
-        subscriber._answered("c")
+        link_of(subscriber)._answered("c")
         await waiting
         assert early.heard == []
-        subscriber._lost()
-        subscriber._commands = asyncio.Queue()
-        subscriber._command("subscribe", "c")
-        subscriber._answered("c")
+        subscriber.lost(link_of(subscriber))
+        link_of(subscriber).command("subscribe", "c")
+        link_of(subscriber)._answered("c")
         assert early.heard == ["resubscribed"]
         await subscribing(subscriber, late)
         assert late.heard == []
@@ -76,9 +81,9 @@ def test_a_listener_that_was_not_confirmed_in_time_is_forgotten() -> None:
             await subscriber.subscribe("c", ear, timeout_seconds=0.01)
         assert subscriber._listeners == {}
         assert subscriber._confirmations == {}
-        subscriber._answered("c")
+        link_of(subscriber)._answered("c")
         assert subscriber._confirmed == set()
-        assert not subscriber._unanswered
+        assert not link_of(subscriber)._unanswered
 
     asyncio.run(scenario())
 
@@ -89,13 +94,14 @@ def test_one_channel_is_one_subscription_however_many_listen() -> None:
         ears = [Ear() for _ in range(3)]
         waiting = [asyncio.create_task(subscribing(subscriber, ear)) for ear in ears]
         await asyncio.sleep(0)
-        subscriber._answered("c")
+        link_of(subscriber)._answered("c")
         await asyncio.gather(*waiting)
         for ear in ears:
             subscriber.unsubscribe("c", ear)
         subscriber.unsubscribe("c", ears[0])
-        assert subscriber._commands is not None
-        sent = [subscriber._commands.get_nowait() for _ in range(subscriber._commands.qsize())]
+        queue = link_of(subscriber)._commands
+        assert queue is not None
+        sent = [queue.get_nowait() for _ in range(queue.qsize())]
         assert sent == [("subscribe", "c"), ("unsubscribe", "c")]
 
     asyncio.run(scenario())
@@ -103,4 +109,4 @@ def test_one_channel_is_one_subscription_however_many_listen() -> None:
 
 @pytest.mark.parametrize("failures", [0, 1, 5, 1000, 10**9])
 def test_reconnecting_never_spins_and_never_waits_long(failures: int) -> None:
-    assert 0.05 <= _delay_seconds(failures) <= 3.0
+    assert 0.05 <= delay_seconds(failures) <= 3.0
