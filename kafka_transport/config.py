@@ -52,7 +52,8 @@ class Options:
     topic_config: Mapping[str, str] = field(default_factory=dict)
     #: Put before the name of every topic, so that several projects share a cluster.
     topic_prefix: str = ""
-    #: Where a new consumer group starts: "earliest" or "latest".
+    #: Where a new consumer group starts: "earliest" or "latest". One whose place in the log was
+    #: deleted goes on with the oldest message that there is.
     auto_offset_reset: str = "earliest"
     #: Wait for the broker's acknowledgement of each message to a durable queue.
     confirm_publish: bool = True

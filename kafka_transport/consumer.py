@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from confluent_kafka import Consumer as BareConsumer
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka import Message as Record
 
 from kafka_transport.arguments import QueueArguments
@@ -30,6 +30,7 @@ from kafka_transport.lanes import QueueTopics
 from kafka_transport.membership import group_properties
 from kafka_transport.native import Lock, Thread
 from kafka_transport.partitions import Partitions, Place
+from kafka_transport.starts import RESET, start_offsets, stored_offsets
 
 __all__ = ["GroupConsumer"]
 
@@ -43,9 +44,6 @@ DUE_SECONDS: Final = 0.1
 
 #: Seconds that poll() may wait with nothing running.
 IDLE_SECONDS: Final = 0.25
-
-#: Seconds that the group's coordinator may take to say what was committed.
-COMMITTED_SECONDS: Final = 5.0
 
 #: Records taken over at a time.
 BATCH: Final = 500
@@ -109,7 +107,7 @@ class GroupConsumer:
             | group_properties(options, passing=stays is not None)
             | {
                 "group.id": self.group_id,
-                "auto.offset.reset": options.auto_offset_reset,
+                "auto.offset.reset": RESET,
                 "on_commit": self._commits.on_commit,
                 "enable.partition.eof": True,
             }
@@ -305,19 +303,17 @@ class GroupConsumer:
         self._partitions.apply()
         places = self._with_followers(partitions)
         wanted = [TopicPartition(*place) for place in places]
-        try:
-            stored = consumer.committed(wanted, timeout=COMMITTED_SECONDS) if wanted else []
-        except KafkaException as error:
-            logger.warning("what was acked out of order may run again: %s", error.args[0].str())
-            stored = wanted
-        for tp in stored:
+        stored = stored_offsets(consumer, wanted)
+        for tp in stored or wanted:
             place = (tp.topic, tp.partition)
             self._ends.pop(place, None)
             self._partitions.assign(place, tp.offset if tp.offset >= 0 else None, tp.metadata or "")
             self._assigned.add(place)
         logger.info("got %s", _names(places))
         if wanted:
-            consumer.incremental_assign([TopicPartition(*place) for place in places])
+            if stored:
+                wanted = start_offsets(consumer, stored, self._options.auto_offset_reset)
+            consumer.incremental_assign(wanted)
             # librdkafka remembers over a rebalance that a partition was paused.
             consumer.resume(wanted)
         else:
