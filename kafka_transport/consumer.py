@@ -24,6 +24,7 @@ from kafka_transport.cluster import Cluster
 from kafka_transport.commits import Commits
 from kafka_transport.config import Options, for_consumer
 from kafka_transport.errors import KafkaTransportError, not_authorized
+from kafka_transport.flow import Flow
 from kafka_transport.inbox import Inbox
 from kafka_transport.intake import Intake
 from kafka_transport.lanes import QueueTopics
@@ -48,15 +49,6 @@ IDLE_SECONDS: Final = 0.25
 #: Records taken over at a time.
 BATCH: Final = 500
 
-#: A full buffer is waited for while so many messages a second are taken from it, looked at every so
-#: many seconds; else its partitions are paused. A pause makes librdkafka throw away what it has
-#: fetched, and fetch it again; but what stands behind a message not polled, a rebalance, has to wait.
-FAST: Final = 500.0
-PATIENCE_SECONDS: Final = 0.5
-
-#: Messages that may wait behind another one of their key, in times of `max_buffered`.
-HELD: Final = 10
-
 
 class GroupConsumer:
     """Polls in a thread of its own, pauses partitions when enough is waiting, commits acks."""
@@ -80,7 +72,6 @@ class GroupConsumer:
         self._inbox: Final = inbox
         key_order = options.key_order if arguments.key_order is None else arguments.key_order
         self._buffer: Final = inbox.open(queue, len(topics.lanes), key_order=key_order)
-        self._lane_of: Final = {topic: lane for lane, (topic, _) in enumerate(topics.lanes)}
         self._on_failure: Final = on_failure
         self._stopping = False
         self._lock: Final = Lock()
@@ -89,14 +80,9 @@ class GroupConsumer:
         self._until = None if stays is None else time.monotonic() + stays
         # The polling thread's own.
         self._assigned: Final[set[Place]] = set()
-        self._paused: set[Place] = set()
-        #: When the buffer was found full, and how many messages had been taken from it by then.
-        self._full_since: tuple[float, int] | None = None
-        self._waits = False
-        #: Partitions are paused as a lane is full.
-        self._held_back = False
         self._partitions: Final = Partitions()
         self._intake: Final = Intake(queue, topics, arguments, options, self._partitions, cluster)
+        self._flow: Final = Flow(self._buffer, topics, options, self._partitions, self._intake)
         self._commits: Final = Commits(self._partitions)
         # Written by the polling thread, read by others.
         self._joined = False
@@ -169,8 +155,8 @@ class GroupConsumer:
                     self._receive(records)
                 self._intake.forward_due(time.time())
                 self._commits.send(self._consumer, self._assigned)
-                if records or said or self._paused or self._waits or self._cancelled:
-                    self._regulate()
+                if records or said or self._flow.stands or self._cancelled:
+                    self._flow.regulate(self._consumer, self._assigned, cancelled=self._cancelled)
             self._discard(self._assigned)
             self._partitions.apply()
             self._commits.send_and_wait(self._consumer, self._assigned)
@@ -193,40 +179,17 @@ class GroupConsumer:
         return not self._partitions.running
 
     def _poll(self) -> list[Record]:
-        if self._waits:
+        if self._flow.waits:
             time.sleep(BUSY_SECONDS)
             return []
         records = self._consumer.consume(BATCH, 0)
         if not records:
             busy = self._cancelled or self._partitions.busy(self._intake.waiting_places())
-            waits = BUSY_SECONDS if busy else DUE_SECONDS if self._paused else IDLE_SECONDS
+            waits = BUSY_SECONDS if busy else DUE_SECONDS if self._flow.paused else IDLE_SECONDS
             record = self._consumer.poll(waits)
             if record is not None:
                 records = [record]
         return records
-
-    def _may_wait(self) -> bool:
-        """With the only lane full and emptied fast, not to poll costs less than to pause."""
-        waits = (
-            len(self._topics.lanes) == 1
-            and not self._held_back
-            and not self._cancelled
-            and self._is_full(0)
-            and self._is_emptied_fast()
-        )
-        if not waits:
-            self._full_since = None
-        return waits
-
-    def _is_emptied_fast(self) -> bool:
-        now, taken = time.monotonic(), self._buffer.taken
-        if self._full_since is None:
-            self._full_since = now, taken
-        since, before = self._full_since
-        if now - since >= PATIENCE_SECONDS:
-            self._full_since = now, taken
-            return taken - before >= FAST * (now - since)
-        return True
 
     def _receive(self, records: list[Record]) -> None:
         deliveries = []
@@ -259,36 +222,6 @@ class GroupConsumer:
             self._ends[place] = offset or 0
         else:
             logger.warning("Kafka: %s", error.str())
-
-    def _is_full(self, lane: int) -> bool:
-        most = self._options.max_buffered
-        if self._held_back:
-            most = most // 2 + 1
-        return self._buffer.waiting(lane) >= most or self._buffer.held >= HELD * most
-
-    def _regulate(self) -> None:
-        """Pauses what has enough waiting, resumes what has room."""
-        delayed = self._intake.waiting_places()
-        full: set[str] = set()
-        self._waits = self._may_wait()
-        if not self._waits:
-            full = {topic for topic, lane in self._lane_of.items() if self._is_full(lane)}
-        self._held_back = bool(full)
-        hold = {
-            place
-            for place in self._assigned
-            if self._cancelled
-            or place[0] in full
-            or place in delayed
-            or self._partitions.ahead(place) >= self._options.max_ahead
-        }
-        if hold == self._paused:
-            return
-        if hold - self._paused:
-            self._consumer.pause([TopicPartition(*place) for place in hold - self._paused])
-        if self._paused - hold:
-            self._consumer.resume([TopicPartition(*place) for place in self._paused - hold])
-        self._paused = hold
 
     # Callbacks of the group; librdkafka calls them inside poll() and close().
 
@@ -345,7 +278,7 @@ class GroupConsumer:
     def _withdraw(self, partitions: list[TopicPartition]) -> set[Place]:
         """Takes back what no consumer has seen; it is delivered to whoever has the partition."""
         places = set(self._with_followers(partitions)) & self._assigned
-        self._paused -= places
+        self._flow.forget(places)
         self._discard(places)
         self._partitions.apply()
         return places
