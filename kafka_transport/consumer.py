@@ -37,14 +37,16 @@ __all__ = ["GroupConsumer"]
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that poll() may wait while acks are expected; the delay of a commit.
+#: Seconds that a look for records may wait while acks are expected; the delay of a commit.
 BUSY_SECONDS: Final = 0.01
 
-#: Seconds that poll() may wait while messages may come to be due.
+#: Seconds that it may wait while messages may come to be due.
 DUE_SECONDS: Final = 0.1
 
-#: Seconds that poll() may wait with nothing running.
-IDLE_SECONDS: Final = 0.25
+#: Seconds that it may wait with nothing running: a tenth of how long nothing has come in, between
+#: these. Only who leaves, is cancelled or ends a `stay` waits for it.
+SHORTEST_IDLE_SECONDS: Final = 0.25
+LONGEST_IDLE_SECONDS: Final = 2.0
 
 #: Records taken over at a time.
 BATCH: Final = 500
@@ -80,6 +82,8 @@ class GroupConsumer:
         self._until = None if stays is None else time.monotonic() + stays
         # The polling thread's own.
         self._assigned: Final[set[Place]] = set()
+        #: When a record came in last.
+        self._last_record = time.monotonic()
         self._partitions: Final = Partitions()
         self._intake: Final = Intake(queue, topics, arguments, options, self._partitions, cluster)
         self._flow: Final = Flow(self._buffer, topics, options, self._partitions, self._intake)
@@ -182,14 +186,21 @@ class GroupConsumer:
         if self._flow.waits:
             time.sleep(BUSY_SECONDS)
             return []
-        records = self._consumer.consume(BATCH, 0)
-        if not records:
-            busy = self._cancelled or self._partitions.busy(self._intake.waiting_places())
-            waits = BUSY_SECONDS if busy else DUE_SECONDS if self._flow.paused else IDLE_SECONDS
-            record = self._consumer.poll(waits)
-            if record is not None:
-                records = [record]
+        # Not poll(): it looks for signals five times a second, however long it may wait.
+        records = self._consumer.consume(BATCH, 0) or self._consumer.consume(1, self._patience())
+        if records:
+            self._last_record = time.monotonic()
         return records
+
+    def _patience(self) -> float:
+        if self._cancelled or self._partitions.busy(self._intake.waiting_places()):
+            return BUSY_SECONDS
+        if self._flow.paused:
+            return DUE_SECONDS
+        if self._until is not None:
+            return SHORTEST_IDLE_SECONDS
+        quiet = (time.monotonic() - self._last_record) / 10
+        return min(max(quiet, SHORTEST_IDLE_SECONDS), LONGEST_IDLE_SECONDS)
 
     def _receive(self, records: list[Record]) -> None:
         deliveries = []

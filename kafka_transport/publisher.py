@@ -28,8 +28,11 @@ __all__ = ["Destination", "Outgoing", "Publisher", "Report", "SizeLimits"]
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the delivery reports when none comes by itself.
+#: Seconds without a report after which nobody is taken to wait for one.
 POLL_SECONDS: Final = 0.5
+
+#: Seconds between two looks at the reports that nobody waits for, and at librdkafka's log lines.
+LOOK_SECONDS: Final = 2.0
 
 #: Messages that nobody waits for are reported to the thread that sends them, so many at a time:
 #: a second thread that took the interpreter's lock for each report cost more than sending.
@@ -127,7 +130,7 @@ class Publisher:
             self._awaited.set()
 
     def post(self, record: Outgoing, report: Report | None = None) -> None:
-        """Queues a record for whose report nobody waits yet; it comes within half a second.
+        """Queues a record for whose report nobody waits yet; it comes within two seconds.
 
         Without `report` a failed delivery is said in the log. Waits and raises like `send`.
         """
@@ -241,7 +244,7 @@ class Publisher:
 
     def _serve_reports(self) -> None:
         while not self._stopping.is_set():
-            if not self._awaited.wait(POLL_SECONDS):
+            if not self._awaited.wait(LOOK_SECONDS):
                 self._producer.poll(0)
                 continue
             self._producer.poll(POLL_SECONDS)

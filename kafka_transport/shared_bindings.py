@@ -197,12 +197,13 @@ class SharedBindings:
         consumer.assign(self._positions(list(partitions)))
         # As long as the process lives, as the cluster's other clients.
         while True:
-            record = consumer.poll(FOLLOW_SECONDS)
-            error = None if record is None else record.error()
-            if error is not None and not _is_end(error):
-                logger.warning("Kafka, bindings: %s", error.str())
-            elif record is not None and error is None:
-                self._take(record)
+            # Not poll(): it looks for signals five times a second, however long it may wait.
+            for record in consumer.consume(1, FOLLOW_SECONDS):
+                error = record.error()
+                if error is None:
+                    self._take(record)
+                elif not _is_end(error):
+                    logger.warning("Kafka, bindings: %s", error.str())
 
     def _take(self, record: Record) -> None:
         partition, offset = int(record.partition() or 0), int(record.offset() or 0)

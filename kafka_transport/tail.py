@@ -7,7 +7,7 @@ is noted when the queue is declared, and each message is matched with the bindin
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, TopicPartition
@@ -18,18 +18,17 @@ from kafka_transport.config import CONSUMER_PROPERTIES, Options, for_tail
 from kafka_transport.delivery import Delivery
 from kafka_transport.errors import KafkaTransportError, not_authorized
 from kafka_transport.inbox import Inbox
-from kafka_transport.native import Lock, Thread
+from kafka_transport.native import Lock, Signal, Thread
 from kafka_transport.wire import Envelope, decode
 
 __all__ = ["Tail"]
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until a newly followed topic is noticed: one seldom comes alone, so for so many seconds
-#: after it the thread looks often.
-POLL_SECONDS: Final = 0.05
-IDLE_SECONDS: Final = 0.2
-OFTEN_SECONDS: Final = 2.0
+#: Seconds until one more topic to be followed is noticed: a tenth of the time since the last one,
+#: between these. One seldom comes alone; the first is noticed at once.
+SHORTEST_SECONDS: Final = 0.05
+LONGEST_SECONDS: Final = 2.0
 
 BATCH: Final = 500
 
@@ -68,6 +67,8 @@ class Tail:
         self._lock: Final = Lock()
         self._wanted: Final[dict[str, list[TopicPartition]]] = {}
         self._followed_at = time.monotonic()
+        #: A topic is to be followed, or it is the end.
+        self._news: Final = Signal()
         self._stopping: Final = threading.Event()
         self._thread: Final = Thread(target=self._run, name="kafka-tail")
         self._thread.start()
@@ -77,6 +78,7 @@ class Tail:
         with self._lock:
             self._wanted.setdefault(topic, start)
         self._followed_at = time.monotonic()
+        self._news.set()
 
     def leave_all_but(self, topics: set[str]) -> None:
         """Reads no other topics any more."""
@@ -89,9 +91,14 @@ class Tail:
         with self._lock:
             return topic in self._wanted
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Ends the thread."""
+    def leave(self) -> None:
+        """Ends the thread soon."""
         self._stopping.set()
+        self._news.set()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """`leave`, and wait until it is done."""
+        self.leave()
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -101,17 +108,26 @@ class Tail:
                 self._assign(following)
                 self._forget_expired()
                 if self._inbox.waiting() >= MAX_WAITING:
-                    self._stopping.wait(POLL_SECONDS)
+                    self._stopping.wait(SHORTEST_SECONDS)
                     continue
-                often = time.monotonic() - self._followed_at < OFTEN_SECONDS
-                first = self._consumer.poll(POLL_SECONDS if often else IDLE_SECONDS)
-                if first is not None:
-                    self._receive([first, *self._consumer.consume(BATCH, 0)])
+                # Not poll(): it looks for signals five times a second, however long it may wait.
+                first = self._consumer.consume(1, self._patience(following))
+                if first:
+                    self._receive([*first, *self._consumer.consume(BATCH, 0)])
         except Exception:
             logger.exception("the Kafka tail failed")
             self._on_failure(KafkaError(KafkaError._FAIL))  # noqa: SLF001
         finally:
             self._consumer.close()
+
+    def _patience(self, following: Collection[str]) -> float:
+        if not following:
+            # There is nothing to be read; librdkafka's log lines are taken all the same.
+            self._news.wait(LONGEST_SECONDS)
+            self._news.clear()
+            return 0.0
+        since = (time.monotonic() - self._followed_at) / 10
+        return min(max(since, SHORTEST_SECONDS), LONGEST_SECONDS)
 
     def _assign(self, following: dict[str, list[TopicPartition]]) -> None:
         with self._lock:

@@ -112,9 +112,12 @@ class Transport(base.Transport):
         if not connection.connected:
             return
         connection.connected = False
+        tail = connection._tail  # noqa: SLF001
+        if tail is not None:
+            tail.leave()
         connection.dispatch.close()
-        if connection._tail is not None:  # noqa: SLF001
-            connection._tail.close()  # noqa: SLF001
+        if tail is not None:
+            tail.close()
         for channel in list(connection._channels):  # noqa: SLF001
             channel.close()
         connection.inbox.close()
