@@ -1,5 +1,6 @@
 """Asking the cluster: whether it is there, whether it knows us, and what a refusal means."""
 
+import socket
 import time
 from collections.abc import Callable
 from functools import partial
@@ -86,7 +87,9 @@ class Admin:
                 seconds = max(0.01, min(patience, left))
                 cluster = self.list(seconds)
             except KafkaException as error:
-                if left <= patience:
+                # At once, as other brokers' clients do: kombu, which is to try the next URL of a list,
+                # may have no more time than one `connect_timeout` for all of them.
+                if left <= patience or _all_refuse(self._servers):
                     self.client.poll(0)
                     raise BrokerUnavailable(
                         f"no Kafka answered at {self._servers} within {timeout:g} s: "
@@ -133,3 +136,17 @@ class Admin:
                 if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
                     raise unavailable(error.args[0]) from error
                 time.sleep(0.02)
+
+
+def _all_refuse(servers: str) -> bool:
+    """Whether nothing listens at any of these addresses."""
+    for server in servers.split(","):
+        host, _, port = server.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), FIRST_LOOK_SECONDS).close()
+        except ConnectionRefusedError:
+            continue
+        except (OSError, ValueError):
+            return False
+        return False
+    return True

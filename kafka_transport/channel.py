@@ -16,10 +16,11 @@ from kafka_transport.confirmations import Confirmation, collect, collecting
 from kafka_transport.delays import due_time
 from kafka_transport.delivery import Delivery
 from kafka_transport.errors import QueueNotFound, Unroutable
+from kafka_transport.publish_batch import PublishBatch
 from kafka_transport.publisher import Destination, Outgoing
 from kafka_transport.subscription import Prefetch, Subscription
 from kafka_transport.topics import EXCHANGE
-from kafka_transport.wire import PreparedMessage, encode
+from kafka_transport.wire import PreparedMessage, encode, message_id
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -206,7 +207,7 @@ class Channel(base.StdChannel):
             )
             record = Outgoing(to, value, headers, key)
             if collected is not None:
-                collected.publish(publisher, record, _id_of(message))
+                collected.publish(publisher, record, message_id(message))
             elif durable and transport.options.confirm_publish:
                 confirmation = Confirmation()
                 publisher.send(record, confirmation.report)
@@ -227,6 +228,10 @@ class Channel(base.StdChannel):
         with collect() as confirmations:
             self.basic_publish(message, exchange, routing_key)
         return confirmations.future()
+
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        """What kombu's `Producer.batch()` publishes with."""
+        return PublishBatch(self, max_size)
 
     def _return(self, message: PreparedMessage, exchange: str, routing_key: str) -> None:
         """AMQP's basic.return, to the `on_return` of kombu's producers."""
@@ -371,8 +376,3 @@ class Channel(base.StdChannel):
             self._dispatch.give_back([delivery for delivery, _ in list(self._unacked.values())])
             self.connection.close_channel(self)
             self.connection = None
-
-
-def _id_of(message: PreparedMessage) -> str:
-    found = message["headers"].get("id") or message["properties"].get("correlation_id")
-    return str(found or "")

@@ -2,7 +2,7 @@
 
 kombu.exceptions.OperationalError
 └── KafkaTransportError
-    ├── BatchFailed
+    ├── BatchFailed            kombu's BatchPublishError too
     ├── BrokerUnavailable      a connection error: Celery tries again
     ├── LoginRefused           as RabbitMQ's AccessRefused: a worker ends with it
     ├── NotAuthorized          the same
@@ -21,7 +21,10 @@ from typing import Final, NamedTuple
 
 from amqp.exceptions import ChannelError
 from confluent_kafka import KafkaError
-from kombu.exceptions import OperationalError
+from kombu.exceptions import (  # type: ignore[attr-defined]  # its types are of kombu 5.3
+    BatchPublishError,
+    OperationalError,
+)
 
 __all__ = [
     "BatchFailed",
@@ -80,10 +83,10 @@ class Failure(NamedTuple):
     #: Celery's task id, or else the message's correlation id; empty if it has none.
     message_id: str
     topic: str
-    error: KafkaTransportError
+    error: "KafkaTransportError | Unroutable"
 
 
-class BatchFailed(KafkaTransportError):
+class BatchFailed(KafkaTransportError, BatchPublishError):  # type: ignore[misc]
     """The broker does not have all messages of a batch. `failures` names those that it lacks."""
 
     #: How many failures the text shows.

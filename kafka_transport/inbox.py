@@ -29,10 +29,15 @@ class Inbox:
         return buffer
 
     def put(self, deliveries: list[Delivery]) -> None:
-        """Adds messages of transient queues and wakes the connection."""
+        """Adds messages of transient queues, higher priorities first, and wakes the connection."""
         with self._lock:
             for delivery in deliveries:
-                self._control.setdefault(delivery.queue, deque()).append(delivery)
+                waiting = self._control.setdefault(delivery.queue, deque())
+                # Few transient queues have priorities, and then few messages wait.
+                behind = (i for i, other in enumerate(waiting) if other.lane < delivery.lane)
+                waiting.insert(
+                    next(behind, len(waiting)) if delivery.lane else len(waiting), delivery
+                )
         self._bell.ring()
 
     def queues(self) -> list[str]:

@@ -43,7 +43,7 @@ TAIL_PROPERTIES: Final[dict[str, Any]] = {
 
 
 class Tail:
-    """Reads exchange topics in a thread of its own. `queues_for` says who wants a message.
+    """Reads exchange topics in a thread of its own. `deliveries_of` says who wants a message.
 
     `forget_expired` is called now and then: queues that nobody uses may have come to their end.
     """
@@ -53,12 +53,12 @@ class Tail:
         properties: dict[str, Any],
         options: Options,
         inbox: Inbox,
-        queues_for: Callable[[Envelope], list[str]],
+        deliveries_of: Callable[[Envelope], list[Delivery]],
         forget_expired: Callable[[], None],
         on_failure: Callable[[KafkaError | KafkaTransportError], None],
     ) -> None:
         self._inbox: Final = inbox
-        self._queues_for: Final = queues_for
+        self._deliveries_of: Final = deliveries_of
         self._forget_expired: Final = forget_expired
         self._on_failure: Final = on_failure
         self._consumer: Final = Consumer(
@@ -154,6 +154,6 @@ class Tail:
             except ValueError as problem:
                 logger.warning("skipped a record of %s: %s", record.topic(), problem)
                 continue
-            deliveries += [Delivery(queue, envelope) for queue in self._queues_for(envelope)]
+            deliveries += self._deliveries_of(envelope)
         if deliveries:
             self._inbox.put(deliveries)

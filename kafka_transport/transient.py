@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from kafka_transport.arguments import QueueArguments
 from kafka_transport.bindings import Binding, matches
+from kafka_transport.delivery import Delivery
 from kafka_transport.native import Lock
 from kafka_transport.wire import Envelope
 
@@ -99,9 +100,19 @@ class TransientQueues:
             bound = {b.exchange for queue in self._queues.values() for b in queue.bindings}
             return bound | {""} if self._queues else set()
 
-    def matching(self, envelope: Envelope) -> list[str]:
-        """The queues that get this message."""
-        return self.bound(envelope.exchange, envelope.routing_key)
+    def deliveries(self, envelope: Envelope) -> list[Delivery]:
+        """One for each queue that gets this message."""
+        priority = envelope.properties.get("priority")
+        return [
+            Delivery(queue, envelope, lane=self._lane(queue, priority))
+            for queue in self.bound(envelope.exchange, envelope.routing_key)
+        ]
+
+    def _lane(self, queue: str, priority: object) -> int:
+        with self._lock:
+            found = self._queues.get(queue)
+            highest = 0 if found is None else found.arguments.max_priority
+        return max(0, min(priority, highest)) if isinstance(priority, int) else 0
 
     def bound(self, exchange: str, routing_key: str) -> list[str]:
         """The queues that get what is published to `exchange` under `routing_key`."""

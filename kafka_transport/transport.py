@@ -48,6 +48,7 @@ class Transport(base.Transport):
     recoverable_channel_errors = (PublishFailed,)
     implements = base.Transport.implements.extend(
         asynchronous=True,
+        batch_publish=True,
         exchange_type=frozenset(["direct", "topic", "fanout"]),
         heartbeats=False,
     )
@@ -209,7 +210,7 @@ class Transport(base.Transport):
                 self._properties,
                 self.options,
                 self.inbox,
-                self._transient.matching,
+                self._transient.deliveries,
                 self._forget_expired,
                 self.dispatch.on_failure,
             )

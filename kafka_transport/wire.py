@@ -20,7 +20,15 @@ from typing import Any, Final, TypedDict, cast
 from confluent_kafka import Message as Record
 from kombu.utils.json import JSONEncoder, loads
 
-__all__ = ["Envelope", "PreparedMessage", "RecordHeaders", "decode", "encode", "record_headers"]
+__all__ = [
+    "Envelope",
+    "PreparedMessage",
+    "RecordHeaders",
+    "decode",
+    "encode",
+    "message_id",
+    "record_headers",
+]
 
 # kombu's own dumps() makes an encoder for each call.
 _json: Final = JSONEncoder().encode
@@ -36,6 +44,12 @@ class PreparedMessage(TypedDict):
     content_encoding: str | None
     headers: dict[str, Any]
     properties: dict[str, Any]
+
+
+def message_id(message: PreparedMessage) -> str:
+    """Celery's task id, or else the correlation id; empty if it has none."""
+    found = message["headers"].get("id") or message["properties"].get("correlation_id")
+    return str(found or "")
 
 
 @dataclass(slots=True)

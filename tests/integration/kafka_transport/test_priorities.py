@@ -9,6 +9,7 @@ from kombu import Connection, Queue
 from kafka_transport.channel import Channel
 from tests.integration.kafka_transport.conftest import Connect
 from tests.support.messages import Collector
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -57,6 +58,17 @@ def test_without_x_max_priority_messages_keep_their_order(connect: Connect) -> N
         publish(sender, i, PLAIN, priority=i)
     collector = Collector(connect(num_partitions=1), PLAIN)
     assert collector.receive(10) == list(range(10))
+
+
+def test_a_transient_queue_has_priorities_too(connect: Connect) -> None:
+    queue = Queue("brief", routing_key="brief", durable=False, auto_delete=True, max_priority=5)
+    connection = connect()
+    channel = connection.channel()
+    queue.bind(channel).declare()
+    for body, priority in (("a", 1), ("b", 9), ("c", 1), ("d", 3), ("e", 5), ("f", 0)):
+        publish(connection, body, queue, priority=priority)
+    wait_until(lambda: count(connection, queue) == 6, within=20, what="six messages")
+    assert Collector(connection, queue).receive(6) == ["b", "e", "d", "a", "c", "f"]
 
 
 def test_lanes_are_counted_purged_and_deleted_with_their_queue(connect: Connect) -> None:

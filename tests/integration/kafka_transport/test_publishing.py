@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
 from kombu import Connection, Producer, Queue
+from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined]
 
 import kafka_transport
 from kafka_transport.channel import Channel
@@ -86,6 +88,66 @@ def test_after_a_batch_publishing_waits_again(connect: Connect) -> None:
         producer.publish("a")
     with pytest.raises(kafka_transport.MessageRefused, match="topic takes 1,048,588 at most"):
         producer.publish("x" * 2 * MEGABYTE)
+
+
+def test_kombus_own_batch_is_sent_and_confirmed_at_its_end(connect: Connect) -> None:
+    producer: Any = producer_of(connect(confirm_publish=False))
+    assert producer.supports_batch_publish
+    with producer.batch() as whole:
+        for i in range(10):
+            producer.publish(i)
+        assert waiting(connect()) == 0
+        whole.flush()
+        assert waiting(connect()) == 10
+        producer.publish(10)
+    assert waiting(connect()) == 11
+    producer.publish(11)
+    assert sorted(Collector(connect(), TASKS).receive(12)) == [*range(12)]
+
+
+def test_kombus_own_batch_keeps_no_more_than_it_was_told(connect: Connect) -> None:
+    producer: Any = producer_of(connect())
+    with producer.batch(max_size=4):
+        for i in range(10):
+            producer.publish(i)
+        assert waiting(connect()) == 8
+    assert waiting(connect()) == 10
+
+
+def test_kombus_own_batch_sends_nothing_more_if_its_block_raises(connect: Connect) -> None:
+    producer: Any = producer_of(connect())
+
+    def publish_and_fail() -> None:
+        with producer.batch(max_size=2):
+            for i in range(3):
+                producer.publish(i)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        publish_and_fail()
+    assert waiting(connect()) == 2
+
+
+def test_kombus_own_batch_names_all_that_failed_and_stores_the_rest(connect: Connect) -> None:
+    producer_of(connect())
+    connection = connect(max_message_bytes=2 * MEGABYTE)
+    producer: Any = connection.Producer(routing_key="tasks")
+
+    def publish_all() -> None:
+        with producer.batch():
+            producer.publish("x" * int(1.5 * MEGABYTE), correlation_id="for the topic")
+            producer.publish("x" * 3 * MEGABYTE, correlation_id="for the client")
+            producer.publish("lost", routing_key="nowhere", mandatory=True, correlation_id="lost")
+            producer.publish("good")
+
+    with pytest.raises(BatchPublishError, match="3 of 4 messages failed") as failed:
+        publish_all()
+    assert isinstance(failed.value, kafka_transport.BatchFailed)
+    why = {failure.message_id: str(failure.error) for failure in failed.value.failures}
+    assert "topic takes 1,048,588 at most" in why["for the topic"]
+    assert "this client sends 2,000,000 at most" in why["for the client"]
+    assert "no queue is bound" in why["lost"]
+    assert Collector(connect(), TASKS).receive(1) == ["good"]
 
 
 def test_an_event_loop_publishes_many_at_once_and_hears_of_each(connect: Connect) -> None:
