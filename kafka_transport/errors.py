@@ -7,6 +7,7 @@ kombu.exceptions.OperationalError
     ├── LoginRefused           as RabbitMQ's AccessRefused: a worker ends with it
     ├── NotAuthorized          the same
     ├── TopicNotMade
+    ├── PoolNotSupported       the same
     ├── PublishFailed          may be sent again
     └── MessageRefused
 amqp.ChannelError
@@ -36,6 +37,7 @@ __all__ = [
     "LoginRefused",
     "MessageRefused",
     "NotAuthorized",
+    "PoolNotSupported",
     "PublishFailed",
     "QueueNotFound",
     "TopicNotMade",
@@ -63,6 +65,10 @@ class LoginRefused(KafkaTransportError):
 
 class NotAuthorized(KafkaTransportError):
     """The user lacks an ACL; the message names operation and resource."""
+
+
+class PoolNotSupported(KafkaTransportError):
+    """The worker's pool stops real threads, which this transport needs. Use another one."""
 
 
 class TopicNotMade(KafkaTransportError):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Lock", "Signal", "Thread", "acquire", "off_hub", "outcome"]
+__all__ = ["Lock", "Signal", "Thread", "acquire", "eventlet_patched", "off_hub", "outcome"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,12 @@ LOOK_SECONDS: Final = 0.005
 def _patched() -> bool:
     monkey: Any = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def eventlet_patched() -> bool:
+    """Whether eventlet's green threads stand in the place of real ones."""
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    return patcher is not None and bool(patcher.is_monkey_patched("thread"))
 
 
 def _original(module: str, name: str) -> Any:

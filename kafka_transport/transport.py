@@ -17,8 +17,9 @@ from kafka_transport.config import Options, client_properties
 from kafka_transport.delivery import Delivery
 from kafka_transport.dispatch import Dispatch
 from kafka_transport.durable import DurableQueues
-from kafka_transport.errors import BrokerUnavailable, PublishFailed
+from kafka_transport.errors import BrokerUnavailable, PoolNotSupported, PublishFailed
 from kafka_transport.names import exchange_topic
+from kafka_transport.native import eventlet_patched
 from kafka_transport.routing import Routes
 from kafka_transport.security import security_properties
 from kafka_transport.subscription import Subscription
@@ -71,8 +72,14 @@ class Transport(base.Transport):
         Raises:
             BrokerUnavailable: It does not, within the connection's `connect_timeout`.
             LoginRefused: It does not know the user.
+            PoolNotSupported: eventlet has patched this process.
             InvalidOption: A setting cannot be used.
         """
+        if eventlet_patched():
+            raise PoolNotSupported(
+                "kafka:// does not work with eventlet, whose green threads stop while librdkafka "
+                "waits: use -P gevent, -P threads, or an asyncio pool such as respond_async.pool"
+            )
         client = self._connection
         password = client.password() if callable(client.password) else client.password
         self._properties = client_properties(

@@ -1,4 +1,4 @@
-"""A worker of greenlets: what librdkafka does in C must not stop them, nor they it."""
+"""Workers of greenlets: what librdkafka does in C must not stop them, nor they it."""
 
 import time
 from pathlib import Path
@@ -55,3 +55,18 @@ def test_a_gevent_worker_does_all_that_others_do(
         assert [nap.get(timeout=5) for nap in late] == [1] * 20
         for fault in ("Traceback", "ERROR", "not leave group"):
             assert fault not in worker.output()
+
+
+def test_an_eventlet_worker_ends_at_once_and_says_what_works(
+    configuration: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "project.py").write_text(PROJECT.format(configuration=configuration))
+    worker = Worker(tmp_path, "project", "-P", "eventlet").start(wait=False)
+    try:
+        worker.wait_for("Unrecoverable error: PoolNotSupported")
+        assert worker.process is not None
+        assert worker.process.wait(20) != 0
+        for pool in ("gevent", "threads", "asyncio"):
+            assert pool in worker.output()
+    finally:
+        worker.kill()
