@@ -83,6 +83,11 @@ def run_job(task: JobTask, *args: Any, **kwargs: Any) -> Any:
         raise Reject(str(error), requeue=True) from None
 
 
+def run_without_loop(execution: Execution) -> Any:
+    """What a run comes to, in a pool without a loop."""
+    return asyncio.run(execution.run())
+
+
 class _Delivery:
     def __init__(
         self, task: JobTask, worker: "JobsWorker", args: Any, kwargs: Mapping[str, Any]
@@ -177,8 +182,7 @@ class _Delivery:
     def _awaited(execution: Execution) -> Any:
         if in_bridge() or running_loop() is not None:
             return await_(execution.run())
-        # A pool without a loop.
-        return asyncio.run(execution.run())
+        return run_without_loop(execution)
 
     def _failed(self, status: Status, error: Exception) -> TaskError:
         if not isinstance(error, TaskError):

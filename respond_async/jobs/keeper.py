@@ -118,25 +118,31 @@ class Keeper:
         while self._any.is_set():
             if monotonic() >= renew_at:
                 renew_at = monotonic() + _RENEW_SECONDS
-                self._renew()
+                self.renew()
             message = pubsub.get_message(timeout=_REPORT_SECONDS)
             if message and message["type"] == "message":
-                self._cancel(message["data"].decode())
+                self.cancel(message["data"].decode())
             elif monotonic() >= report_at:
                 report_at = monotonic() + _REPORT_SECONDS
                 for job_id in list(self._runs):
                     self.report(job_id)
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Renews all leases now; ends the runs that are cancelled, or another's by now.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+        """
         with self._lock:
             held = [(job_id, run.holder) for job_id, run in self._runs.items()]
         for start in range(0, len(held), _AT_ONCE):
             flat = [each for pair in held[start : start + _AT_ONCE] for each in pair]
             over = self._scripts.run(scripts.RENEW, [], [LEASE_MILLISECONDS, *flat])
             for job_id in over:
-                self._cancel(job_id.decode())
+                self.cancel(job_id.decode())
 
-    def _cancel(self, job_id: str) -> None:
+    def cancel(self, job_id: str) -> None:
+        """Ends the run of a job, if it is here."""
         with self._lock:
             known = self._runs.get(job_id)
         if known is not None:

@@ -65,12 +65,13 @@ class JobsWorker:
         self._ended: Final = Event()
         self._woken: Final = Event()
         self._log: Final = JobLog(self.jobs.config.log_level)
+        self._thread: Thread | None = None
         self._cancels: Final = ThreadPoolExecutor(1, "respond_async.jobs.cancel")
         _current = self
         # Celery keeps receivers by weak reference otherwise.
-        signals.worker_ready.connect(self._start, weak=False)
+        signals.worker_ready.connect(self._ready, weak=False)
         signals.worker_process_init.connect(self._keep_logs, weak=False)
-        signals.worker_shutdown.connect(self._stop, weak=False)
+        signals.worker_shutdown.connect(self._shut_down, weak=False)
 
     def cancel_soon(self, job_id: str) -> None:
         """Cancels a job that Celery revoked, in a thread; what fails is logged."""
@@ -153,16 +154,54 @@ class JobsWorker:
             if some < _AT_ONCE:
                 return removed
 
-    def _start(self, sender: Any, **_: Any) -> None:
+    def start(self) -> None:
+        """Keeps what jobs log, and looks after all jobs, in a thread, until `stop`."""
+        self.keep_logs()
+        self._thread = Thread(target=self._watch, name="respond_async.jobs.sweep", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends what `start` began, and hears of no worker any more."""
+        self._ended.set()
+        self._woken.set()
+        if self._thread is not None:
+            self._thread.join()
+        logging.getLogger().removeHandler(self._log)
+        signals.worker_ready.disconnect(self._ready)
+        signals.worker_process_init.disconnect(self._keep_logs)
+        signals.worker_shutdown.disconnect(self._shut_down)
+
+    def keep_logs(self) -> None:
+        """Keeps what jobs of this process log, for their owners."""
+        root = logging.getLogger()
+        root.addHandler(self._log)
+        if root.level > self._log.level:
+            logger.warning(
+                "TaskConfig.log_level is %s, but the root logger passes on %s and above alone: start"
+                " the worker with -l %s, or give the jobs' loggers a level of their own",
+                *map(logging.getLevelName, (self._log.level, root.level, self._log.level)),
+            )
+
+    def look_after(self) -> None:
+        """Publishes and calls what is due.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+            Exception: What the broker's client raises.
+        """
+        self.sweep()
+        self.call_back()
+
+    def _ready(self, sender: Any, **_: Any) -> None:
         if sender.app is self._celery:
-            self._keep_logs()
-            Thread(target=self._watch, name="respond_async.jobs.sweep", daemon=True).start()
+            self.start()
 
     def _keep_logs(self, **_: Any) -> None:
         # After Celery has set up the root logger, and in each process of prefork.
-        logging.getLogger().addHandler(self._log)
+        self.keep_logs()
 
-    def _stop(self, **_: Any) -> None:
+    def _shut_down(self, **_: Any) -> None:
+        # Not joined: it may wait for a Redis that is not there.
         self._ended.set()
         self._woken.set()
         logging.getLogger().removeHandler(self._log)
@@ -174,8 +213,7 @@ class JobsWorker:
             self._woken.wait(wait)
             self._woken.clear()
             try:
-                self.sweep()
-                self.call_back()
+                self.look_after()
                 if monotonic() >= prune_at:
                     prune_at = monotonic() + self.jobs.config.cleanup_interval
                     self.prune()
