@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 _BUSY_PAUSE_SECONDS: Final = 0.5
 _REDELIVER_PAUSE_SECONDS: Final = 1.0
+# Each takes some seconds itself: together half a minute.
+_END_ATTEMPTS: Final = 6
+_END_PAUSE_SECONDS: Final = 2.0
 _NEVER_SECONDS: Final = 10 * 365 * 86_400
 _OUTBOX_MILLISECONDS: Final = 30_000
 
@@ -196,15 +199,28 @@ class _Delivery:
 
     def _end(self, status: Status, what: str | None, value: Any) -> None:
         sealed = [what, self._sealed(value)] if what else []
-        self._worker.keeper.report(self._id)
-        counts = self._script(
-            scripts.END, self._id, self._holder, status, self._hub(),
-            *self._jobs.kept, *sealed,
-        )  # fmt: skip
-        if not counts:
+        if not self._ended_in_redis(status, sealed):
             logger.warning("%s [%s] was taken over: its end here does not count",
                            self._task.name, self._id)  # fmt: skip
             raise Ignore
+
+    def _ended_in_redis(self, status: Status, sealed: list[str]) -> bool:
+        """Whether it counts. A Redis that restarts is waited for: what ran must not seem lost."""
+        for left in reversed(range(_END_ATTEMPTS)):
+            try:
+                self._worker.keeper.report(self._id)
+                return bool(self._script(
+                    scripts.END, self._id, self._holder, status, self._hub(),
+                    *self._jobs.kept, *sealed,
+                ))  # fmt: skip
+            except (redis.RedisError, OSError) as error:
+                if not left:
+                    raise
+                logger.warning(
+                    "the end of %s [%s] is not in Redis yet: %s", self._task.name, self._id, error
+                )
+                pause(_END_PAUSE_SECONDS)
+        raise AssertionError("the last attempt returns or raises")
 
     def _again(self, error: Exception, attempts: int) -> None:
         """Raises Ignore if the job is tried again."""
