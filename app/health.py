@@ -1,26 +1,26 @@
 """`/livez` and `/readyz`: whether the process answers, and whether what it needs does.
 
-Readiness asks Redis and the broker, each with a deadline, at most once a second however often it
-is asked itself.
+Readiness asks Redis, the broker, and Redis for a sign of a worker; each with a deadline, at most
+once a second however often it is asked itself.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Literal
 
 from celery import Celery
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
+from redis.asyncio import Redis
 
+from respond_async import Settings
+from respond_async.heartbeat import seconds_since_worker
 from ws_hub import connect_async
+from ws_hub.readiness import Check, Readiness
 
-__all__ = ["Check", "Health", "Readiness", "health_router"]
+__all__ = ["Health", "Ready", "health_router"]
 
-_DEADLINE_SECONDS = 3.0
-_KEPT_SECONDS = 1.0
-
-Check = Callable[[], Awaitable[None]]
+_TIMEOUT_SECONDS = 2.5
 
 
 class Health(BaseModel):
@@ -29,74 +29,74 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class Readiness(BaseModel):
+class Ready(BaseModel):
     """Whether a request can be accepted now."""
 
-    status: Literal["ok", "unavailable"]
+    #: `degraded`: requests are accepted, and wait in Kafka for a worker.
+    status: Literal["ok", "degraded", "unavailable"]
     #: "ok", or why not.
     checks: dict[str, str]
 
 
-def health_router(redis_url: str, celery: Callable[[], Celery]) -> APIRouter:
+def health_router(settings: Settings, celery: Callable[[], Celery]) -> APIRouter:
     """The two endpoints.
 
     Args:
-        redis_url: The Redis to ask.
+        settings: The Redis to ask, and how long a worker may be silent.
         celery: Gives the Celery application whose broker to ask; called when first asked.
     """
-    return _router({"redis": _redis(redis_url), "broker": _broker(celery)})
-
-
-def _router(checks: dict[str, Check]) -> APIRouter:
+    checks = {"redis": _redis(settings), "broker": _broker(celery)}
+    if settings.ready_worker_seconds:
+        checks["worker"] = _worker(settings)
+    # Without a worker requests are taken all the same, and lose nothing by waiting: to send
+    # clients away would turn a backlog into an outage.
+    dispensable = () if settings.ready_needs_worker else ("worker",)
+    readiness = Readiness(checks, dispensable)
     router = APIRouter(tags=["health"])
-    lock = asyncio.Lock()
-    known: tuple[float, Readiness] | None = None
 
     @router.get("/livez")
     async def livez() -> Health:
         """200 while the process answers; it asks nothing else, so a broken Redis restarts nobody."""
         return Health()
 
-    @router.get("/readyz", responses={503: {"model": Readiness}})
-    async def readyz(response: Response) -> Readiness:
+    @router.get("/readyz", responses={503: {"model": Ready}})
+    async def readyz(response: Response) -> Ready:
         """200 if Redis and the broker answer, else 503; each with its reason."""
-        nonlocal known
-        async with lock:
-            if known is None or time.monotonic() - known[0] > _KEPT_SECONDS:
-                known = (time.monotonic(), await _asked(checks))
-        readiness = known[1]
-        if readiness.status != "ok":
-            response.status_code = 503
+        report = await readiness.report()
+        response.status_code = report.http_status
         response.headers["Cache-Control"] = "no-store"
-        return readiness
+        return Ready(status=report.status, checks=report.checks)
 
     return router
 
 
-async def _asked(checks: dict[str, Check]) -> Readiness:
-    reasons = await asyncio.gather(*map(_reason, checks.values()))
-    found = dict(zip(checks, reasons, strict=True))
-    return Readiness(
-        status="ok" if set(reasons) == {"ok"} else "unavailable",
-        checks=found,
+def _client(settings: Settings) -> Redis:
+    # A connection for each check: none is left over to an event loop that has ended.
+    return connect_async(
+        settings.redis_url,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        socket_timeout=_TIMEOUT_SECONDS,
     )
 
 
-async def _reason(check: Check) -> str:
-    try:
-        await asyncio.wait_for(check(), _DEADLINE_SECONDS)
-    except TimeoutError:
-        return f"no answer within {_DEADLINE_SECONDS:g} s"
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
-        return f"{type(error).__name__}: {error}"
-    return "ok"
-
-
-def _redis(url: str) -> Check:
+def _redis(settings: Settings) -> Check:
     async def check() -> None:
-        # A connection for each check: none is left over to an event loop that has ended.
-        async with connect_async(url, socket_connect_timeout=_DEADLINE_SECONDS) as redis:
+        async with _client(settings) as redis:
             await redis.ping()
+
+    return check
+
+
+def _worker(settings: Settings) -> Check:
+    limit = settings.ready_worker_seconds
+
+    async def check() -> None:
+        async with _client(settings) as redis:
+            seconds = await seconds_since_worker(redis, settings)
+        if seconds is None:
+            raise TimeoutError("no worker has been seen")
+        if seconds > limit:
+            raise TimeoutError(f"no worker was seen for {seconds:.0f} s (more than {limit:g} s)")
 
     return check
 
@@ -105,8 +105,7 @@ def _broker(celery: Callable[[], Celery]) -> Check:
     def connect() -> None:
         # One attempt, not kombu's series of them, and over before the deadline: the thread does
         # not outlive the question.
-        timeout = _DEADLINE_SECONDS - 0.5
-        with celery().connection_for_write(connect_timeout=timeout) as connection:
+        with celery().connection_for_write(connect_timeout=_TIMEOUT_SECONDS) as connection:
             transport = connection.transport
             transport.close_connection(transport.establish_connection())
 

@@ -18,6 +18,7 @@ from app.page import install_page
 from config.logging import configure_logging
 from respond_async import AsyncRequests, Gateway, Jobs, Settings, install_tasks
 from respond_async.celery_face import load
+from respond_async.request_ids import RequestIds
 from ws_hub import Hub
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ def create_app(settings: Settings | None = None, celery: Celery | None = None) -
     AsyncRequests(app, celery=celery or "tasks:celery", settings=settings)
     install_tasks(app, Jobs(celery or "tasks:celery", settings))
     Hub(settings).install(app)
-    app.include_router(health_router(settings.redis_url, _later(celery)))
+    app.include_router(health_router(settings, _later(celery)))
     app.include_router(_demo(settings))
     install_page(app)
+    RequestIds.install(app)
     return app
 
 
@@ -85,7 +87,7 @@ def create_gateway(other: "App | str", settings: Settings, celery: Celery | None
         celery: As for `create_app`.
     """
     gateway = Gateway(other, celery=celery or "tasks:celery", settings=settings)
-    gateway.front.include_router(health_router(settings.redis_url, _later(celery)))
+    gateway.front.include_router(health_router(settings, _later(celery)))
     return gateway
 
 
@@ -94,7 +96,7 @@ def _served(settings: Settings) -> "App":
         return create_app(settings)
     other: Any = load(settings.replayed_app, object)
     # One that has the library itself needs nothing in front of it.
-    return other if AsyncRequests.is_on(other) else create_gateway(other, settings)
+    return other if AsyncRequests.is_on(other) else RequestIds(create_gateway(other, settings))
 
 
 configure_logging()

@@ -20,6 +20,7 @@ broker_transport_options: dict[str, Any] = {
     "auto_offset_reset": settings.kafka_auto_offset_reset,
     "publish_timeout": settings.kafka_publish_timeout_seconds,
     "kafka_common_config": settings.kafka_client_properties,
+    "statistics_seconds": settings.metrics_survey_seconds if settings.metrics_on else 0,
 }
 # A worker outlives its broker: it waits for it at the start and after a loss, for ever.
 broker_connection_retry_on_startup = True

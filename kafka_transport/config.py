@@ -84,6 +84,8 @@ class Options:
     #: Seconds for which messages that are done stay in a topic that keeps messages for ever; then
     #: workers delete them, now and then. None keeps them.
     keep_done: float | None = 604_800.0
+    #: Seconds between two statistics of each Kafka client (`client_statistics`); 0 is never.
+    statistics_seconds: float = 0.0
     #: OAUTHBEARER: a function, or its dotted name, that gives a token and its end in seconds since
     #: the epoch; librdkafka's ``oauth_cb``.
     oauth_callback: str | Callable[[str], tuple[Any, ...]] | None = None
@@ -156,6 +158,8 @@ _KEPT: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "metadata.broker.list": ((), "set broker_url"),
     "oauth_cb": ((), "set the transport option oauth_callback"),
     "on_commit": ((), "it is this transport's own"),
+    "stats_cb": ((), "set the transport option statistics_seconds"),
+    "statistics.interval.ms": ((), "set the transport option statistics_seconds"),
     "error_cb": ((), "errors come out as exceptions and in Python's logging"),
     "log_cb": ((), "log lines come out under kafka_transport.librdkafka"),
     "logger": ((), "log lines come out under kafka_transport.librdkafka"),

@@ -32,6 +32,7 @@ from kafka_transport.membership import group_properties
 from kafka_transport.native import Lock, Thread
 from kafka_transport.partitions import Partitions, Place
 from kafka_transport.starts import RESET, start_offsets, stored_offsets
+from kafka_transport.statistics import statistics_properties
 
 __all__ = ["GroupConsumer"]
 
@@ -102,6 +103,7 @@ class GroupConsumer:
                 "enable.partition.eof": True,
             }
             | dict(options.kafka_consumer_config)
+            | statistics_properties(options, "consumer")
         )
         self._thread: Final = Thread(target=self._run, name=f"kafka-consumer-{queue}")
         self._thread.start()

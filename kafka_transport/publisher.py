@@ -19,6 +19,7 @@ from kafka_transport.config import Options, for_producer
 from kafka_transport.confirmations import GRACE_SECONDS, Confirmation, Undelivered
 from kafka_transport.errors import KafkaTransportError, PublishFailed, publish_error, too_large
 from kafka_transport.native import Signal, Thread, outcome
+from kafka_transport.statistics import statistics_properties
 from kafka_transport.wire import RecordHeaders
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Publisher:
             **_producer_properties(options),
             **for_producer(properties),
             **options.kafka_producer_config,
+            **statistics_properties(options, "producer"),
         }
         self._producer: Final = Producer(self._properties)
         self._pid: Final = os.getpid()

@@ -2,8 +2,9 @@
 
 import os
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kombu import Connection
 from kombu.transport import base
@@ -22,10 +23,14 @@ from kafka_transport.names import exchange_topic
 from kafka_transport.native import eventlet_patched
 from kafka_transport.routing import Routes
 from kafka_transport.security import security_properties
+from kafka_transport.statistics import client_statistics
 from kafka_transport.subscription import Subscription
 from kafka_transport.tail import Tail
 from kafka_transport.topics import EXCHANGE
 from kafka_transport.transient import TransientQueues
+
+if TYPE_CHECKING:
+    from kafka_transport.operations import QueueLag
 
 __all__ = ["TLSTransport", "Transport"]
 
@@ -164,6 +169,23 @@ class Transport(base.Transport):
     def default_connection_params(self) -> dict[str, Any]:
         """Where a broker is if nothing says otherwise."""
         return {"hostname": "localhost", "port": DEFAULT_PORT}
+
+    # What monitors ask.
+
+    def survey(self, named: Iterable[str]) -> "list[QueueLag]":
+        """How far behind the project's queues are: those named that exist, and those beside them.
+
+        Asks the brokers, so it takes a moment.
+
+        Raises:
+            KafkaTransportError: They refuse, or do not answer.
+        """
+        from kafka_transport.operations import lag, queues
+
+        return lag(self.cluster, self.durable, queues(self.cluster, self.durable, named))
+
+    #: Of all clients of this process, whichever connection they belong to.
+    client_statistics = staticmethod(client_statistics)
 
     # Queues and routes.
 

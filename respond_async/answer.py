@@ -74,7 +74,7 @@ class Answer:
             claim=self.claim,
         )
         text = sealer.seal(head.model_dump_json().encode() + b"\n" + packed(self.body), task_id)
-        return StoredAnswer(text, repr(self))
+        return StoredAnswer(text, repr(self), self.status)
 
     @classmethod
     def opened(cls, stored: Any, task_id: str, sealer: Sealer) -> Self:
@@ -105,8 +105,10 @@ class StoredAnswer:
     Neither a `str` nor a `dict`: Celery's log lines and events show the beginning of those.
     """
 
-    def __init__(self, text: str, shown: str = "stored before") -> None:
+    def __init__(self, text: str, shown: str = "stored before", status: int = 0) -> None:
         self.text = text
+        #: The answer's; 0: not known.
+        self.status = status
         self._shown = shown
 
     def __json__(self) -> str:

@@ -2,22 +2,27 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from fastapi import Depends, FastAPI
+from starlette.routing import Router
 
 from respond_async.accepted import AppRecords
 from respond_async.admission import Admission
-from respond_async.cancelling import Cancelling
+from respond_async.cancelling import CANCELLED_STATUS, Cancelling
 from respond_async.capture import Capture, CapturePoint, documented
-from respond_async.celery_face import CeleryFace
 from respond_async.claims import Claims
 from respond_async.connections import AppRedis, app_blocking_redis, worker_redis
+from respond_async.ends import log_end
 from respond_async.errors import ConfigurationError
 from respond_async.identity import Identities
 from respond_async.later import LaterWrites
+from respond_async.metrics.routes import Routes
+from respond_async.observed import MeasuredCapture, ObservedCelery
 from respond_async.openapi import ACCEPTED_RESPONSE
 from respond_async.overload import Backlogs
 from respond_async.owned import OwnedReads, OwnedWrites
@@ -33,6 +38,9 @@ from respond_async.stored import StoredAnswers
 from respond_async.task_ids import TaskIds
 from respond_async.waiting import Waits
 from respond_async.worker import Worker
+
+if TYPE_CHECKING:
+    from respond_async.metrics.app import AppMetrics
 
 
 class AsyncRequests:
@@ -64,7 +72,7 @@ class AsyncRequests:
         if not Sealer(self.settings, "request").encrypts:
             warn_of_missing_key()
         self._redis = AppRedis(self.settings)
-        self._celery = CeleryFace(celery, self.settings)
+        self._celery = ObservedCelery(celery, self.settings)
         self._waits = Waits(self.settings.redis_url)
         self._backlogs = Backlogs(self.settings, self._celery.celery)
         self._later = LaterWrites(worker_redis(self.settings))
@@ -83,13 +91,21 @@ class AsyncRequests:
             stored,
             waits=self._waits,
             cancelling=Cancelling(
-                self.settings, self._celery, self._redis, owned=owned, stored=stored
+                self.settings,
+                self._celery,
+                self._redis,
+                owned=owned,
+                stored=stored,
+                cancelled=self._note_cancelled,
             ),
             owned=owned,
         ).install(app)
+        self._ids = ids
+        self._metrics = self._celery.metrics = self._made_metrics(app)
         own = [route for route in app.router.routes if route not in others]
+        capturing = partial(MeasuredCapture, metrics=self._metrics) if self._metrics else Capture
         #: Accepts; for whoever captures elsewhere than in front of the app's router.
-        self.capture = Capture(
+        self.capture = capturing(
             self.settings,
             identities,
             self._celery,
@@ -109,6 +125,11 @@ class AsyncRequests:
         )
         self._wrap(app, identities)
         self._close_with(app)
+
+    def label_endpoints_of(self, router: Router | None) -> None:
+        """Takes the metrics' labels of endpoints from another app's router; None: it has none."""
+        if isinstance(self.capture, MeasuredCapture):
+            self.capture.label = Routes(router).label
 
     @staticmethod
     def is_on(app: object) -> bool:
@@ -131,6 +152,29 @@ class AsyncRequests:
         """
         Worker(celery, app, settings or Settings()).install()
 
+    def _made_metrics(self, app: FastAPI) -> "AppMetrics | None":
+        if not self.settings.metrics_on:
+            return None
+        from respond_async.metrics.app import AppMetrics
+
+        metrics = AppMetrics(self.settings, self._celery.celery, app.router)
+        if (route := metrics.exposition.route()) is not None:
+            app.router.routes.append(route)
+        return metrics
+
+    def _note_cancelled(self, task_id: str, channel: str, path: str) -> None:
+        if self._metrics is not None:
+            self._metrics.cancelled()
+        seconds = max(0.0, time.time() - self._ids.read(task_id).accepted_at.timestamp())
+        log_end(
+            path or "a request",
+            task_id,
+            channel,
+            outcome="cancelled",
+            seconds=seconds,
+            status=CANCELLED_STATUS,
+        )
+
     def _wrap(self, app: FastAPI, identities: Identities) -> None:
         # `add_middleware` would put it inside of whatever is added later.
         build = app.build_middleware_stack
@@ -149,9 +193,13 @@ class AsyncRequests:
         @contextlib.asynccontextmanager
         async def lifespan(scoped: Any) -> AsyncIterator[Any]:
             async with inner(scoped) as state:
+                if self._metrics is not None:
+                    self._metrics.start()
                 try:
                     yield state
                 finally:
+                    if self._metrics is not None:
+                        self._metrics.stop()
                     self._backlogs.close()
                     await asyncio.to_thread(self._later.close)
                     await self._waits.close()

@@ -6,6 +6,7 @@ afterwards finds a result and does not run it.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import redis
@@ -38,6 +39,7 @@ class Cancelling:
         connection: The app's Redis.
         owned: The owners' lists.
         stored: For what is said if the storage is away.
+        cancelled: Called once for each request that ended so, with its id, channel and path.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Cancelling:
         *,
         owned: OwnedReads,
         stored: StoredAnswers,
+        cancelled: Callable[[str, str, str], None],
     ) -> None:
         self._settings: Final = settings
         self._celery: Final = celery
         self._redis: Final = connection
         self._owned: Final = owned
         self._stored: Final = stored
+        self._cancelled: Final = cancelled
         self._sealer: Final = Sealer(settings, "answer")
 
     async def cancel(self, task_id: str, channel: str) -> Literal["pending", "running"]:
@@ -78,9 +82,11 @@ class Cancelling:
             # looks for a result, so one of the two sees the other.
             await self._celery.call(lambda app: _store(app, task_id, text))
             running = bool(await client.exists(key("running", task_id)))
-            await client.eval(*end_command(task_id, channel, self._settings))
+            told = await client.eval(*end_command(task_id, channel, self._settings))
         except (redis.RedisError, OSError, BackendUnavailableError) as error:
             raise self._stored.unavailable(task_id, error) from None
+        if told:
+            self._cancelled(task_id, channel, endpoint.partition("?")[0])
         if not running:
             return "pending"
         try:

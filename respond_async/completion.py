@@ -42,8 +42,11 @@ class Completion:
         self._lock = Lock()
         self._executor: ThreadPoolExecutor | None = None
 
-    def notify(self, request: CapturedRequest, *, answered: bool) -> None:
+    def notify(self, request: CapturedRequest, *, answered: bool) -> bool:
         """Tells the owner, unless that was done; never raises, what fails is logged.
+
+        Returns:
+            Whether this was the first to tell, or nobody could be told.
 
         Args:
             request: What was replayed.
@@ -51,7 +54,7 @@ class Completion:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._runs.end(request, answered=answered)
+                told = self._runs.end(request, answered=answered)
                 if request.claim is not None and not self._claims.in_redis:
                     in_thread(self._claims.discard_here, request.task_id)
             except (redis.RedisError, OSError, StoreUnavailableError) as error:
@@ -62,11 +65,15 @@ class Completion:
                     pause(_PAUSE_SECONDS)
             else:
                 self._left(request)
-                return
+                return told
         logger.error("nobody was told that %s ended; its result can be asked for", request.task_id)
+        return True
 
     def notify_soon(
-        self, task_id: str, ended: Callable[[], tuple[CapturedRequest, bool] | None]
+        self,
+        task_id: str,
+        ended: Callable[[], tuple[CapturedRequest, bool] | None],
+        told: Callable[[CapturedRequest], None],
     ) -> None:
         """`notify` in a thread, for the worker's main loop, which must not wait for Redis.
 
@@ -74,14 +81,18 @@ class Completion:
             task_id: The task.
             ended: Asked first, in that thread: what was replayed and whether it was answered;
                 nobody is told if it gives None.
+            told: Called if `notify` says so.
         """
         with self._lock:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, "respond_async.completion")
-            self._executor.submit(self._notify_if, task_id, ended)
+            self._executor.submit(self._notify_if, task_id, ended, told)
 
     def _notify_if(
-        self, task_id: str, ended: Callable[[], tuple[CapturedRequest, bool] | None]
+        self,
+        task_id: str,
+        ended: Callable[[], tuple[CapturedRequest, bool] | None],
+        told: Callable[[CapturedRequest], None],
     ) -> None:
         try:
             found = ended()
@@ -90,5 +101,5 @@ class Completion:
         except Exception as error:  # noqa: BLE001 - backends share no base of their errors
             logger.warning("whether %s ended is not known: %s", task_id, error)
         else:
-            if found is not None:
-                self.notify(found[0], answered=found[1])
+            if found is not None and self.notify(found[0], answered=found[1]):
+                told(found[0])

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from respond_async.compression import packed, unpacked
 from respond_async.errors import EnvelopeError
 from respond_async.plan import Plan
+from respond_async.scope import REQUEST_ID, ROUTE
 from respond_async.sealing import Sealer
 
 Address = tuple[str, int | None]
@@ -53,6 +54,10 @@ class CapturedRequest(BaseModel):
     claim: BodyClaim | None = None
     #: How it is to run.
     plan: Plan | None = None
+    #: What logs call the request, in app and worker.
+    request_id: str = ""
+    #: The label of its endpoint in metrics; "": not known.
+    route: str = ""
 
     @classmethod
     def of(cls, scope: dict[str, Any], task_id: str, accepted_at: datetime, channel: str) -> Self:
@@ -75,6 +80,8 @@ class CapturedRequest(BaseModel):
             ),
             client=scope.get("client"),
             server=scope.get("server"),
+            request_id=scope.get(REQUEST_ID, ""),
+            route=scope.get(ROUTE, ""),
         )
 
     @property

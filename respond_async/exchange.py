@@ -6,9 +6,10 @@ from typing import Final
 from respond_async.claims import Claims, ClaimWriter
 from respond_async.envelope import BodyClaim, CapturedRequest
 from respond_async.errors import RespondAsyncError
+from respond_async.log_context import LOG_CONTEXT, of_replay
 from respond_async.plan import raised_names
 from respond_async.raw_request import App, Message, Receive, Send
-from respond_async.scope import REPLAY, ReplayInfo, Scope
+from respond_async.scope import REPLAY, REQUEST_ID, ReplayInfo, Scope
 from respond_async.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,9 @@ class Exchange:
             REPLAY: ReplayInfo(
                 task_id=request.task_id, accepted_at=request.accepted_at, channel=request.channel
             ),
+            REQUEST_ID: request.request_id,
         }
+        LOG_CONTEXT.set(of_replay(request))
         whole = _Request(receive)
 
         async def receiving() -> Message:

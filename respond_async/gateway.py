@@ -3,7 +3,7 @@
 from celery import Celery
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.routing import Match
+from starlette.routing import Match, Router
 
 from respond_async.async_requests import AsyncRequests
 from respond_async.celery_face import load
@@ -43,6 +43,8 @@ class Gateway:
         #: Serves the gateway's own paths.
         self.front = FastAPI(title="respond-async", openapi_url=None)
         self._requests = AsyncRequests(self.front, celery=celery, settings=self._settings)
+        router = getattr(loaded, "router", None)
+        self._requests.label_endpoints_of(router if isinstance(router, Router) else None)
         Hub(self._settings).install(self.front)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -128,7 +128,7 @@ class OptionsTable:
             self._read()
         if not self._routes:
             return None
-        path = _route_path(scope)
+        path = route_path(scope)
         for route, options in self._routes:
             match = route.path_regex.match(path)
             if match is None or (route.methods and scope["method"] not in route.methods):
@@ -156,7 +156,7 @@ class OptionsTable:
         self._routes = routes[:last]
 
 
-def _route_path(scope: Scope) -> str:
+def route_path(scope: Scope) -> str:
     """The path that routes are matched with: without `root_path` where that stands in front."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")

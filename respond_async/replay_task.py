@@ -113,12 +113,13 @@ def _result(task: ReplayTask, captured: CapturedRequest, body: bytes) -> StoredA
             # what follows a result follows.
             return StoredAnswer(meta["result"])
         if meta["status"] in states.READY_STATES:
-            worker.completion.notify(captured, answered=False)
+            worker.failed_before(captured)
             raise Ignore
-    worker.began(captured)
     retries = int(task.request.retries or 0)
+    worker.began(captured, task.request, begun.delivery, retries)
     # A retry is no delivery that a worker failed to finish.
     answer = _answer(worker, captured, body, begun.delivery - retries)
+    worker.ends.ran(task.request, captured)
     if captured.plan is not None and captured.plan.retry is not None:
         delay = captured.plan.retry.delay(answer.status, answer.raised, retries)
         if delay is not None:
@@ -147,6 +148,7 @@ def _retry(task: ReplayTask, captured: CapturedRequest, answer: Answer, delay: f
         logger.warning("%s [%s] is delivered again at once: %s", captured, captured.task_id, error)
         pause(_REDELIVER_PAUSE_SECONDS)
         raise Reject(str(error), requeue=True) from None
+    task.worker.ends.retried(captured)
     raise Ignore
 
 

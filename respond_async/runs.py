@@ -43,14 +43,15 @@ return number
 _END: Final = Script(
     PUBLISH_LUA
     + """
-if redis.call('exists', KEYS[1]) == 0 then
+local told = redis.call('exists', KEYS[1]) == 0
+if told then
   if ARGV[3] ~= '' then redis.call('set', KEYS[5], ARGV[3], 'EX', ARGV[1]) end
   ws_hub_publish(6, 4)
   redis.call('set', KEYS[1], '1', 'EX', ARGV[1])
 end
 redis.call('unlink', KEYS[2], KEYS[3])
 if redis.call('get', KEYS[4]) == ARGV[2] then redis.call('del', KEYS[4]) end
-return 1
+return told and 1 or 0
 """
 )
 
@@ -61,7 +62,7 @@ return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0
 
 
 def end_command(task_id: str, channel: str, settings: Settings) -> tuple[Any, ...]:
-    """The arguments of EVAL that tell the owner of an end that no worker made.
+    """The arguments of EVAL that tell the owner of an end that no worker made; 1: it told first.
 
     Args:
         task_id: The request; its result is stored.
@@ -141,8 +142,8 @@ class Runs:
             delivery=abs(found),
         )
 
-    def end(self, request: CapturedRequest, *, answered: bool) -> None:
-        """Tells the owner, unless that was done, and gives the lease back.
+    def end(self, request: CapturedRequest, *, answered: bool) -> bool:
+        """Tells the owner, unless that was done, and gives the lease back; whether it told.
 
         Called after the result is stored.
 
@@ -156,8 +157,10 @@ class Runs:
         task_id = request.task_id
         asked = _NOTHING if answered else self._sealer.seal(request.endpoint.encode("latin-1"))
         holder = self._leases.holder(task_id)
-        self._scripts.run(_END, *_end(task_id, request.channel, self._settings, holder, asked))
+        keys, args = _end(task_id, request.channel, self._settings, holder, asked)
+        told = self._scripts.run(_END, keys, args)
         self._leases.drop(task_id)
+        return bool(told)
 
     def leave(self, task_id: str) -> None:
         """Gives back the lease of a request that has not ended; never raises."""

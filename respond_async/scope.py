@@ -16,6 +16,11 @@ PROGRESS: Final = "respond_async.progress"
 #: The `Verbatim` of a request whose answer may be one that was given before.
 VERBATIM: Final = "respond_async.verbatim"
 
+#: The id of the request in logs: its X-Request-ID, or one that was made.
+REQUEST_ID: Final = "respond_async.request_id"
+#: The label of the request's endpoint in metrics.
+ROUTE: Final = "respond_async.route"
+
 ASYNC_HEADER: Final = "x-async-request"
 
 Scope = MutableMapping[str, Any]

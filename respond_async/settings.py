@@ -219,6 +219,37 @@ class Settings(HubSettings):
         description="Whether a 202 says X-Queue-Depth and X-Queue-Wait-Estimate (seconds).",
     )
 
+    metrics_survey_seconds: float = Field(
+        default=15.0,
+        ge=0,
+        description="How often an app with metrics asks Kafka how long the queues are, and Kafka's"
+        " clients tell of themselves; 0: never.",
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto",
+        description="`json`: one object a line; `text`: for people; `auto`: by ENVIRONMENT.",
+    )
+
+    ready_worker_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="`/readyz` of the app tells of a worker that was seen within that time; 0: it"
+        " does not ask.",
+    )
+    ready_needs_worker: bool = Field(
+        default=False,
+        description="Whether `/readyz` is 503 without a worker, not only `degraded`.",
+    )
+    worker_heartbeat_file: str = Field(
+        default="",
+        description="A file that the worker writes every two seconds, for `python -m"
+        " respond_async.probe worker`; one for each worker.",
+    )
+    worker_stale_seconds: Positive = Field(
+        default=60.0,
+        description="A worker whose main loop or event loop is silent for longer is sick.",
+    )
+
     @field_validator("redis_url")
     @classmethod
     def _is_no_cluster(cls, value: str) -> str:

@@ -5,17 +5,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals, states
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.worker import state as worker_state
 
 from respond_async.async_tasks import refuse_without_loop
 from respond_async.claims import Claims
 from respond_async.completion import Completion
+from respond_async.ends import Ends
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import EnvelopeError
+from respond_async.heartbeat import install_heartbeat
 from respond_async.later import LaterWrites
 from respond_async.leases import Leases
 from respond_async.lifetime import Lifetime
 from respond_async.limits import WorkerLimits
+from respond_async.metrics.role import be_worker
 from respond_async.overload import EndedCounts
 from respond_async.owned import OwnedWrites
 from respond_async.publishing import TASK_NAME
@@ -29,6 +33,7 @@ from respond_async.settings import Settings
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from respond_async.metrics.worker import WorkerMetrics
     from respond_async.replay import ReplayApp
 
 logger = logging.getLogger(__name__)
@@ -54,16 +59,22 @@ class Worker:
         self._limits = WorkerLimits(settings, self._later)
         self._ended = EndedCounts(settings, self._later)
         self.completion = Completion(self.runs, self.claims, self._left)
+        self.metrics = _metrics(settings, celery)
+        self.ends = Ends(settings.kafka_topic, self.metrics)
         self._celery = celery
 
     def install(self) -> None:
         """Registers the task and connects Celery's signals."""
+        install_heartbeat(self._celery, self.settings)
         self._celery.task(base=ReplayTask, bind=True, name=TASK_NAME, worker=self)(replay)
         connect = partial(_connect, owner=self)
         connect(signals.worker_init, self._consume_our_queue)
         connect(signals.worker_init, self._keep_storing_results)
         connect(signals.celeryd_after_setup, self._refuse_async_tasks)
         connect(signals.worker_ready, self._start_app_in_threads)
+        if self.metrics is not None:
+            connect(signals.worker_init, self._be_worker)
+            connect(signals.worker_ready, self._start_metrics)
         connect(signals.worker_process_init, self._start_app)
         connect(signals.worker_process_shutdown, self._stop_app)
         connect(signals.worker_shutdown, self._stop_app)
@@ -88,9 +99,15 @@ class Worker:
             raise EnvelopeError("the request was captured for another task")
         return captured, body
 
-    def began(self, captured: CapturedRequest) -> None:
-        """A request begins to run here."""
+    def began(self, captured: CapturedRequest, running: Any, delivery: int, retries: int) -> None:
+        """A request begins to run here; see `Ends.began`."""
         self._owned.add(captured)
+        self.ends.began(running, captured, delivery, retries)
+
+    def failed_before(self, captured: CapturedRequest) -> None:
+        """An earlier delivery has failed, and its owner may not have been told."""
+        if self.completion.notify(captured, answered=False):
+            self.ends.failed(None, captured, "error")
 
     def _left(self, captured: CapturedRequest) -> None:
         self._limits.ended(captured)
@@ -111,11 +128,18 @@ class Worker:
                 return None
             return self._captured(task_id, kwargs), status == states.SUCCESS
 
-        self.completion.notify_soon(task_id, ended)
+        def told(captured: CapturedRequest) -> None:
+            self.ends.failed(None, captured, "lost")
+
+        self.completion.notify_soon(task_id, ended, told)
 
     def notify_revoked(self, task_id: str, kwargs: Any) -> None:
         """Tells the owner that the task was revoked; as `notify_if_ended`."""
-        self.completion.notify_soon(task_id, lambda: (self._captured(task_id, kwargs), False))
+
+        def told(captured: CapturedRequest) -> None:
+            self.ends.failed(None, captured, "revoked")
+
+        self.completion.notify_soon(task_id, lambda: (self._captured(task_id, kwargs), False), told)
 
     def _captured(self, task_id: str, kwargs: Any) -> CapturedRequest:
         sealed = kwargs.get("request") if isinstance(kwargs, dict) else None
@@ -158,19 +182,36 @@ class Worker:
             state: Any = worker_state
             state.should_stop = 1
 
+    def _be_worker(self, **_: Any) -> None:
+        # Before the pool forks.
+        be_worker()
+
+    def _start_metrics(self, sender: Any, **_: Any) -> None:
+        if self.metrics is not None and sender.app is self._celery:
+            self.metrics.start(sender.pool)
+
     def _start_app(self, **_: Any) -> None:
         self.app.start()
 
     def _stop_app(self, **_: Any) -> None:
         self.app.stop()
         self._later.close()
+        if self.metrics is not None:
+            self.metrics.stop()
 
-    def _on_success(self, sender: Any, **_: Any) -> None:
+    def _on_success(self, sender: Any, result: Any = None, **_: Any) -> None:
         if self._is_ours(sender):
-            self.completion.notify(sender.request.captured, answered=True)
+            running = sender.request
+            if self.completion.notify(running.captured, answered=True):
+                self.ends.answered(running, running.captured, getattr(result, "status", 0))
 
     def _on_failure(
-        self, sender: Any, task_id: str | None = None, kwargs: Any = None, **_: Any
+        self,
+        sender: Any,
+        task_id: str | None = None,
+        kwargs: Any = None,
+        exception: BaseException | None = None,
+        **_: Any,
     ) -> None:
         if not self._is_ours(sender):
             return
@@ -181,7 +222,11 @@ class Worker:
                 captured = self._captured(str(task_id), kwargs)
             except EnvelopeError:
                 return
-        self.completion.notify(captured, answered=False)
+        if self.completion.notify(captured, answered=False):
+            expected = isinstance(exception, sender.throws)
+            self.ends.failed(
+                sender.request, captured, _reason(exception), None if expected else exception
+            )
 
     def _on_left(self, sender: Any, task_id: str, **_: Any) -> None:
         # After the result is stored: Celery's tracer sends this last.
@@ -190,6 +235,20 @@ class Worker:
 
     def _is_ours(self, task: Any) -> bool:
         return isinstance(task, ReplayTask) and task.worker is self
+
+
+def _metrics(settings: Settings, celery: Celery) -> "WorkerMetrics | None":
+    if not settings.metrics_on:
+        return None
+    from respond_async.metrics.worker import WorkerMetrics
+
+    return WorkerMetrics(settings, celery)
+
+
+def _reason(error: BaseException | None) -> str:
+    if isinstance(error, WorkerLostError):
+        return "lost"
+    return "timeout" if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded) else "error"
 
 
 def _connect(signal: Any, receiver: Any, owner: object) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from redis.exceptions import RedisError
 
+from ws_hub.counts import COUNTS
 from ws_hub.errors import SubscriptionTimeout
 from ws_hub.history import History, Page
 from ws_hub.positions import Position
@@ -127,6 +128,7 @@ class Follow:
                 self.resubscribed()
                 return
             self.position = new
+        COUNTS.deliveries += 1
         self._receiver.take(self, published)
 
     def _catch_up(self, reading: Coroutine[Any, Any, None]) -> None:
@@ -159,6 +161,7 @@ class Follow:
             for published in page.messages:
                 await self._receiver.room()
                 self.position = published.position
+                COUNTS.deliveries += 1
                 self._receiver.take(self, published)
             if page.messages and self.position != page.top:
                 continue
@@ -170,6 +173,7 @@ class Follow:
             if self._again:
                 continue
             self._task = None
+            COUNTS.caught_up(recovered)
             self._receiver.caught_up(self, recovered, page.seen)
             return
 

@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket
 from ws_hub import protocol, protocol2
 from ws_hub.admission import Admission
 from ws_hub.cancelling import cancel_all
+from ws_hub.counts import COUNTS
 from ws_hub.errors import BadChannel, BadMessage, NotAllowed, TokenRejected, TooManyConnections
 from ws_hub.events import Events
 from ws_hub.feeds import Feeds
@@ -174,7 +175,8 @@ class Hub:
                 self._connections.come(claims.sub)
                 place.claims = claims
             self._feeds.subscriber.start()
-            yield place
+            with COUNTS.connection():
+                yield place
         finally:
             self._connections.leave_from(address)
             guest = place.guest

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisError
 
 from ws_hub.cancelling import cancel_all
+from ws_hub.counts import COUNTS
 from ws_hub.errors import BadMessage
 from ws_hub.protocol import HUBS, channel_of_redis, redis_channel
 from ws_hub.published import Published, parse_published
@@ -191,6 +192,7 @@ class Link:
         if channel == HUBS:
             if self._failures:
                 logger.info("Redis connection is back")
+                COUNTS.redis_reconnections += 1
             self._owner.up(again=self._failures > 0)
             self._failures = 0
             return

@@ -157,9 +157,30 @@ class HubSettings(BaseSettings):
         gt=0,
         description="When the hub stops it asks its clients to come back at that rate.",
     )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Whoever sends it as a Bearer token may read `/metrics` of the app and the hub,"
+        " and METRICS_PORT; unset: the public port has no `/metrics`.",
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="A port of its own for `/metrics`, of app, hub and worker; 0: none. Not for the"
+        " public: it shows which endpoints there are and how they are used.",
+    )
+    metrics_address: str = Field(
+        default="127.0.0.1", description="The address that METRICS_PORT listens on."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="Least severe log lines that are written."
     )
+
+    @property
+    def metrics_on(self) -> bool:
+        """Whether anything is counted: without a reader nothing is."""
+        return bool(self.metrics_port or self.metrics_token)
 
     @field_validator("redis_url")
     @classmethod

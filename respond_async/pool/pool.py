@@ -147,6 +147,11 @@ class AsyncioPool(BasePool):
         """The number of tasks that may be in flight, which is what autoscaling asks for."""
         return self._slots.limit
 
+    @property
+    def loop_watch(self) -> LoopWatch | None:
+        """How late the event loop is; None before it has started."""
+        return self._watch if self._notices is not None else None
+
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()  # type: ignore[misc]  # the stubs lack it
         info["max-concurrency"] = self._slots.limit
