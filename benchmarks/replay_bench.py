@@ -164,7 +164,7 @@ class Bench:
     @contextmanager
     def running(self, environment: dict[str, str], concurrency: int) -> Iterator[psutil.Process]:
         command = [
-            sys.executable, "-m", "celery", "-A", "benchmarks.replay_worker:celery", "worker",
+            sys.executable, "-m", "celery", "-A", os.environ.get("BW","benchmarks.replay_worker:celery"), "worker",
             "-l", "WARNING", "-c", str(concurrency), "--without-mingle", "--without-gossip",
         ]  # fmt: skip
         log = (self.directory / "worker.log").open("ab")

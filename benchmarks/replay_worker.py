@@ -53,6 +53,5 @@ async def waits(order: Order) -> dict[str, object]:
 @signals.task_prerun.connect
 def _first(**_: object) -> None:
     """Notes when the first replay begins."""
-    started = Path(os.environ["BENCH_STARTED"])
-    if not started.exists():
-        started.write_text(repr(time.time()))
+    Path(os.environ["BENCH_STARTED"]).write_text(repr(time.time()))
+    signals.task_prerun.disconnect(_first)

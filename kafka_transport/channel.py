@@ -16,6 +16,7 @@ from kafka_transport.confirmations import Confirmation, collect, collecting
 from kafka_transport.delays import due_time
 from kafka_transport.delivery import Delivery
 from kafka_transport.errors import QueueNotFound, Unroutable
+from kafka_transport.message import Message
 from kafka_transport.publish_batch import PublishBatch
 from kafka_transport.publisher import Destination, Outgoing
 from kafka_transport.subscription import Prefetch, Subscription
@@ -311,7 +312,7 @@ class Channel(base.StdChannel):
             if subscription is not None:
                 subscription.unacked.add(tag)
                 self.prefetch.unacked.add(tag)
-        return base.Message(
+        return Message(
             body=envelope.body,  # type: ignore[arg-type]  # bytes, as from amqp
             delivery_tag=tag,  # type: ignore[arg-type]  # a number, as from amqp
             content_type=envelope.content_type,

@@ -87,13 +87,14 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
         Reject: It is to be delivered again: Redis or the app is not there.
         Ignore: There is nothing to do.
     """
-    task_id = str(task.request.id)
+    # Looked up once: Celery finds it anew each time.
+    running: Any = task.request
+    task_id = str(running.id)
     captured, body = task.worker.opened(task_id, request)
     # For the signal at the end.
-    running: Any = task.request
     running.captured = captured
     try:
-        return _result(task, captured, body)
+        return _result(task, captured, body, int(running.retries or 0))
     except (redis.RedisError, BackendError, AppStartError, StoreUnavailableError) as error:
         # Not a failure of the request: it goes back, and comes again when things are better.
         logger.warning("%s [%s] is delivered again: %s", captured, task_id, error)
@@ -101,7 +102,7 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
         raise Reject(str(error), requeue=True) from None
 
 
-def _result(task: ReplayTask, captured: CapturedRequest, body: bytes) -> StoredAnswer:
+def _result(task: ReplayTask, captured: CapturedRequest, body: bytes, retries: int) -> StoredAnswer:
     worker, task_id = task.worker, captured.task_id
     begun = _begun(task, task_id)
     if begun.withdrawn:
@@ -115,7 +116,6 @@ def _result(task: ReplayTask, captured: CapturedRequest, body: bytes) -> StoredA
         if meta["status"] in states.READY_STATES:
             worker.failed_before(captured)
             raise Ignore
-    retries = int(task.request.retries or 0)
     worker.began(captured, task.request, begun.delivery, retries)
     # A retry is no delivery that a worker failed to finish.
     answer = _answer(worker, captured, body, begun.delivery - retries)
@@ -123,11 +123,13 @@ def _result(task: ReplayTask, captured: CapturedRequest, body: bytes) -> StoredA
     if captured.plan is not None and captured.plan.retry is not None:
         delay = captured.plan.retry.delay(answer.status, answer.raised, retries)
         if delay is not None:
-            _retry(task, captured, answer, delay)
+            _retry(task, captured, answer, delay, retries)
     return answer.sealed(task_id, captured.endpoint, worker.answer_sealer)
 
 
-def _retry(task: ReplayTask, captured: CapturedRequest, answer: Answer, delay: float) -> NoReturn:
+def _retry(
+    task: ReplayTask, captured: CapturedRequest, answer: Answer, delay: float, retries: int
+) -> NoReturn:
     """Leaves the request with the broker, to be delivered again after the delay.
 
     As `Task.retry` does, but for the state that it stores: here only a result is a result.
@@ -136,7 +138,7 @@ def _retry(task: ReplayTask, captured: CapturedRequest, answer: Answer, delay: f
     assert captured.plan is not None
     again = task.signature_from_request(
         countdown=delay,
-        retries=int(task.request.retries or 0) + 1,
+        retries=retries + 1,
         # What is shown stays what it was: it is not derived from what is sent.
         argsrepr=shown_request(captured),
         kwargsrepr="{}",

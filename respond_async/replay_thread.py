@@ -110,9 +110,10 @@ class _Running:
             logger.error("the app's event loop did not end within %g s", timeout_seconds)
 
     async def _replay(self, request: CapturedRequest, body: Body) -> Answer:
-        # Shielded: a replay that is cancelled must not cancel the start of the app.
-        app = await asyncio.shield(asyncio.wrap_future(self.app))
-        return await app.replay(request, body)
+        if not self.app.done():
+            # Shielded: a replay that is cancelled must not cancel the start of the app.
+            await asyncio.shield(asyncio.wrap_future(self.app))
+        return await self.app.result().replay(request, body)
 
     def _run(self, app: ReplayApp) -> None:
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:

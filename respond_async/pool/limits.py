@@ -61,7 +61,9 @@ class Limits:
         job.timers.append(self._timers.after(self._grace, self._notices.post, self._overdue, job))
 
     def _soft(self, job: Job) -> None:
-        self._notices.post(self._tell, job, True, job.soft_seconds)  # noqa: FBT003
+        # Whether it still runs is asked here: the main thread may come to it after the task's end.
+        if job.timeout_callback is not None and job.phase is not Phase.DONE:
+            self._notices.post(job.timeout_callback, True, job.soft_seconds)  # noqa: FBT003
         self._loop.mailbox.post(job.interrupt, job.soft_seconds)
 
     def _hard(self, job: Job) -> None:
@@ -71,12 +73,8 @@ class Limits:
         if job.killed or job.phase in {Phase.AFTER, Phase.DONE}:
             return
         self.kill(job)
-        self._tell(job, soft=False, seconds=job.hard_seconds)
-
-    @staticmethod
-    def _tell(job: Job, soft: bool, seconds: float | None) -> None:  # noqa: FBT001
-        if job.timeout_callback is not None and job.phase is not Phase.DONE:
-            job.timeout_callback(soft, seconds)
+        if job.timeout_callback is not None:
+            job.timeout_callback(False, job.hard_seconds)  # noqa: FBT003
 
     def _overdue(self, job: Job) -> None:
         if job.phase is not Phase.DONE:

@@ -1,5 +1,6 @@
 """The pool as Celery sees it."""
 
+import gc
 import logging
 import os
 import time
@@ -9,6 +10,7 @@ from typing import Any, Final
 from celery import Celery
 from celery.app import app_or_default
 from celery.concurrency.base import BasePool
+from celery.worker.request import Request
 
 from respond_async.pool.bodies import Bodies
 from respond_async.pool.job import Job
@@ -28,6 +30,8 @@ __all__ = ["AsyncioPool"]
 logger = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 0.25
+#: Name, id, request, body, content type and encoding.
+_TRACER_ARGS: Final = 6
 
 
 class AsyncioPool(BasePool):
@@ -62,12 +66,15 @@ class AsyncioPool(BasePool):
         self._stopped = False
         self._given_up = 0
         self._done = 0
+        self._gc_thresholds: Final = gc.get_threshold()
 
     # Begin and end of the worker.
 
     def on_start(self) -> None:
         """Starts the threads; called once, before anything is consumed."""
         settings = self._settings
+        if settings.gc_threshold:
+            gc.set_threshold(settings.gc_threshold, *self._gc_thresholds[1:])
         self._bodies.wrap_all()
         self._notices = Notices()
         if self.options.get("threads", False):
@@ -115,7 +122,7 @@ class AsyncioPool(BasePool):
         """Takes a task; it begins as soon as there is a slot."""
         job = Job(
             target,
-            args,
+            _decoded(args, callback),
             kwargs or {},
             callback=callback,
             error_callback=error_callback,
@@ -293,7 +300,22 @@ class AsyncioPool(BasePool):
         self._offload.stop()
         if not self._loop.stop():
             logger.error("the event loop does not end: something blocks it")
+        gc.set_threshold(*self._gc_thresholds)
         if self._hub is not None:
             self._hub.remove_reader(self._notices.fileno())
         self._notices.close()
         self._notices = None
+
+
+def _decoded(args: Sequence[Any], callback: Callable[..., Any] | None) -> Sequence[Any]:
+    """A tracer's arguments with the message's body as Celery has read it.
+
+    Otherwise the tracer reads it once more, and it is held twice while the task runs.
+    """
+    request = getattr(callback, "__self__", None)
+    if not isinstance(request, Request) or len(args) != _TRACER_ARGS:
+        return args
+    *head, body, content_type, _ = args
+    if content_type and body is request.message.body:
+        return (*head, request.message.payload, None, None)
+    return args
