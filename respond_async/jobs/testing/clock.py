@@ -17,7 +17,7 @@ import pytest
 from respond_async.jobs import scripts
 from respond_async.jobs.prelude import CLOCK_LUA, PREFIX
 from respond_async.jobs.reporting import REPORT, Report
-from respond_async.scripts import Script
+from ws_hub import Script
 
 if TYPE_CHECKING:
     import redis
