@@ -10,16 +10,17 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException, admin
+from confluent_kafka import KafkaError, KafkaException, Message, admin
 
 from kafka_transport.config import client_logger
 from kafka_transport.errors import InvalidOption
 from kafka_transport.native import Lock
+from kafka_transport.wire import RecordHeaders
 
 #: Seconds for which a line that librdkafka repeats (a broker that is down) is not written again.
 REPEAT_SECONDS: Final = 30.0
@@ -104,10 +105,20 @@ class Producer:
         _clients.add(made)
         return made
 
-    def produce(self, topic: str, value: bytes, **more: Any) -> None:
+    def produce(  # noqa: PLR0917  # a call for every message
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+        headers: RecordHeaders,
+    ) -> None:
         """As confluent-kafka's; after a fatal error it raises that one, once."""
         try:
-            self._made.produce(topic, value, **more)
+            self._made.produce(
+                topic, value, key, partition, on_delivery=on_delivery, headers=headers
+            )
         except KafkaException as error:
             if error.args[0].code() != KafkaError._FATAL:  # noqa: SLF001
                 raise

@@ -1,7 +1,6 @@
 """Sending records: one librdkafka producer a process, whichever thread or connection sends."""
 
 import atexit
-import itertools
 import logging
 import os
 import threading
@@ -20,6 +19,7 @@ from kafka_transport.confirmations import GRACE_SECONDS, Confirmation, Undeliver
 from kafka_transport.errors import KafkaTransportError, PublishFailed, publish_error, too_large
 from kafka_transport.native import Signal, Thread, outcome
 from kafka_transport.statistics import statistics_properties
+from kafka_transport.turns import Turns
 from kafka_transport.wire import RecordHeaders
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ REPORTS_EVERY: Final = 64
 #: messages a second: 0 ms cost 60 us of CPU a message, 5 ms 30, 10 ms 25.
 PIPELINED_LINGER_MS: Final = 10
 
+#: The partition that the key's hash names: librdkafka's RD_KAFKA_PARTITION_UA.
+BY_KEY: Final = -1
+
 #: Seconds that a fork waits for what is queued: its parent may end right after.
 FORK_SECONDS: Final = 5.0
 
@@ -63,8 +66,8 @@ class Destination(NamedTuple):
     """Where a record goes."""
 
     topic: str
-    #: How many partitions the topic has. A record without key or partition goes to each in turn,
-    #: so that workers get even shares.
+    #: How many partitions the topic has. A record without key or partition goes to each in turn
+    #: (`turns`).
     partitions: int
     #: Which one, if it matters.
     partition: int | None = None
@@ -105,7 +108,7 @@ class Publisher:
         }
         self._producer: Final = Producer(self._properties)
         self._pid: Final = os.getpid()
-        self._turns: Final[defaultdict[str, itertools.count[int]]] = defaultdict(itertools.count)
+        self._turns: Final[defaultdict[str, Turns]] = defaultdict(Turns)
         self._posted = 0
         #: Posted messages that were not stored.
         self._lost = 0
@@ -148,17 +151,14 @@ class Publisher:
 
     def _queue(self, record: Outgoing, report: Report) -> None:
         (topic, partitions, partition), value, headers, key = record
-        place: dict[str, Any] = {"value": value, "headers": headers}
-        if key is not None:
-            place["key"] = key
-        if partition is not None:
-            place["partition"] = partition
-        elif key is None:
-            place["partition"] = next(self._turns[topic]) % partitions
+        if partition is None:
+            partition = (
+                self._turns[topic].take(partitions, time.monotonic()) if key is None else BY_KEY
+            )
         deadline, lost = 0.0, self._lost
         while True:
             try:
-                self._producer.produce(topic, on_delivery=report, **place)
+                self._producer.produce(topic, value, key, partition, report, headers)
             except BufferError as full:
                 deadline = deadline or time.monotonic() + self.timeout
                 self.hasten()
