@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 # Tests wait more than they work; each process has servers of its own.
 TEST_PROCESSES ?= 3
 
-.PHONY: run test long upstream check js format bench bench-transport bench-pool bench-replay bench-accept bench-hub docs lock clean
+.PHONY: run test long upstream check js format bench bench-transport bench-pool bench-replay bench-accept bench-hub bench-jobs docs lock clean
 
 run: $(INSTALLED)  ## the whole service, with an embedded Redis and Kafka unless REDIS_URL / KAFKA_BOOTSTRAP_SERVERS are set
 	@$(BIN)/python -m respond_async.dev
@@ -31,7 +31,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-transport bench-pool bench-replay bench-accept bench-hub  ## all of them; arguments: make bench-transport ARGS="--quick --only publish"
+bench: bench-transport bench-pool bench-replay bench-accept bench-hub bench-jobs  ## all of them; arguments: make bench-transport ARGS="--quick --only publish"
 
 bench-transport: $(INSTALLED)  ## kafka:// beside Redis, the stock Kafka transport and memory://
 	$(BIN)/python benchmarks/transport_bench.py $(ARGS)
@@ -47,6 +47,9 @@ bench-accept: $(INSTALLED)  ## 202s a second beside the endpoint itself, aiokafk
 
 bench-hub: $(INSTALLED)  ## the hub with ten thousand clients, beside one with a Redis connection for each
 	$(BIN)/python benchmarks/hub_bench.py $(ARGS)
+
+bench-jobs: $(INSTALLED)  ## background jobs beside plain apply_async, and with 100,000 of them in history
+	$(BIN)/python benchmarks/jobs_bench.py $(ARGS)
 
 docs: $(INSTALLED)  ## what is made from the code: the tables of settings and transport options
 	$(BIN)/python -c 'from respond_async import settings_table; print("# Settings\n\nMade by `make docs` from `respond_async/settings.py`. Every setting is an environment variable.\n\n" + settings_table(), end="")' > docs/settings.md

@@ -105,6 +105,8 @@ class _Delivery:
         self._ours: Final = MARK in kwargs
         self._given: Final = (args, kwargs)
         self._spec = Spec(arguments={})
+        # Whether the worker has something to look after once this is over.
+        self._wakes = True
 
     def run(self) -> Any:
         """Whatever the delivery comes to."""
@@ -177,8 +179,8 @@ class _Delivery:
             return None if self._ours else value
         finally:
             self._worker.keeper.drop(self._id)
-            # There is room for another, and perhaps somebody to be told.
-            self._worker.wake()
+            if self._wakes:
+                self._worker.wake()
         raise Ignore
 
     @staticmethod
@@ -199,17 +201,19 @@ class _Delivery:
 
     def _end(self, status: Status, what: str | None, value: Any) -> None:
         sealed = [what, self._sealed(value)] if what else []
-        if not self._ended_in_redis(status, sealed):
+        counts = self._ended_in_redis(status, sealed)
+        if not counts:
             logger.warning("%s [%s] was taken over: its end here does not count",
                            self._task.name, self._id)  # fmt: skip
             raise Ignore
+        self._wakes = counts > 1
 
-    def _ended_in_redis(self, status: Status, sealed: list[str]) -> bool:
-        """Whether it counts. A Redis that restarts is waited for: what ran must not seem lost."""
+    def _ended_in_redis(self, status: Status, sealed: list[str]) -> int:
+        """What END gives. A Redis that restarts is waited for: what ran must not seem lost."""
         for left in reversed(range(_END_ATTEMPTS)):
             try:
-                self._worker.keeper.report(self._id)
-                return bool(self._script(
+                self._worker.keeper.report(self._id, last=True)
+                return int(self._script(
                     scripts.END, self._id, self._holder, status, self._hub(),
                     *self._jobs.kept, *sealed,
                 ))  # fmt: skip

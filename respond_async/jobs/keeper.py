@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 LEASE_MILLISECONDS: Final = 10_000
 _RENEW_SECONDS: Final = 3.0
 _AT_ONCE: Final = 500
+# The subscription outlives the last run by so much: the next one's begin does not wait for it.
+_LINGER_SECONDS: Final = 5.0
 # How often what runs say is sent.
 _REPORT_SECONDS: Final = 0.25
 
@@ -78,8 +80,12 @@ class Keeper:
             if not self._runs:
                 self._any.clear()
 
-    def report(self, job_id: str) -> None:
+    def report(self, job_id: str, *, last: bool = False) -> None:
         """Sends what a run has said and was not sent yet.
+
+        Args:
+            job_id: The run's job.
+            last: It has ended: that it began need not be said any more.
 
         Raises:
             redis.RedisError: Redis did not answer.
@@ -87,7 +93,7 @@ class Keeper:
         with self._lock:
             run = self._runs.get(job_id)
         said = run.execution.report.taken() if run is not None else None
-        if run is None or said is None:
+        if run is None or said is None or (last and said == (None, [])):
             return
         progress, lines = said
         shown = progress_json(progress)
@@ -114,8 +120,14 @@ class Keeper:
 
     def _listen(self, pubsub: Any) -> None:
         # At once: what was cancelled before the subscription is seen.
-        renew_at = report_at = 0.0
-        while self._any.is_set():
+        renew_at = report_at = idle_at = 0.0
+        while True:
+            if self._any.is_set():
+                idle_at = 0.0
+            elif not idle_at:
+                idle_at = monotonic()
+            elif monotonic() - idle_at > _LINGER_SECONDS:
+                return
             if monotonic() >= renew_at:
                 renew_at = monotonic() + _RENEW_SECONDS
                 self.renew()

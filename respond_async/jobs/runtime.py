@@ -4,13 +4,14 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from threading import Event
 from typing import Any, Final
 
 import redis
 from celery import Celery
 
 from respond_async.celery_face import BackendUnavailableError, CeleryFace
-from respond_async.connections import AppRedis
+from respond_async.connections import AppRedis, app_blocking_redis
 from respond_async.errors import ConfigurationError
 from respond_async.jobs import scripts
 from respond_async.jobs.calling_back import owed
@@ -56,6 +57,7 @@ class Jobs:
         self.sealer: Final = Sealer(self.settings, "job")
         self._celery: Final = CeleryFace(celery, self.settings)
         self._redis: Final = AppRedis(self.settings)
+        self._blocking: Final = app_blocking_redis(self.settings)
         #: Wakes those who wait for news of jobs.
         self.waits: Final = Waits(self.settings.redis_url)
         _current = self
@@ -127,12 +129,8 @@ class Jobs:
         if concurrency_key is not None:
             fields += ["key", self.sealer.names(concurrency_key)[0]]
         wait = int(delay * 1000) + _OUTBOX_MILLISECONDS
-        there = await self.script(
-            scripts.CREATE, job_id, self.hub(channel, job_id), dedupe, wait, *fields
-        )
-        if there.decode() == job_id:
-            await self._publish(definition, job_id, priority, delay)
-        return await self.get(there.decode())
+        create = (job_id, self.hub(channel, job_id), dedupe, wait, *fields)
+        return await self._created(definition, create, message_options(definition, priority, delay))
 
     async def get(self, job_id: str) -> Job:
         """The job.
@@ -143,9 +141,12 @@ class Jobs:
         async with self.answering():
             client: Any = self._redis.client()
             found = await client.hgetall(f"{scripts.PREFIX}job:{job_id}")
-        if not found:
+        return self._read({k.decode(): v.decode() for k, v in found.items()})
+
+    def _read(self, record: Mapping[str, str]) -> Job:
+        if not record:
             raise TaskError("not_found", "There is no such job, or no more.")
-        return read_job({k.decode(): v.decode() for k, v in found.items()}, self.sealer)
+        return read_job(record, self.sealer)
 
     async def cancel(self, job_id: str) -> Job:
         """The job, cancelled if it was pending; if it runs, its worker ends it soon.
@@ -222,20 +223,34 @@ class Jobs:
         await self.waits.close()
         await self._redis.close()
 
-    async def _publish(
-        self, definition: Definition, job_id: str, priority: int | None, delay: float
-    ) -> None:
-        options = message_options(definition, priority, delay)
+    async def _created(
+        self, definition: Definition, create: Sequence[Any], options: Mapping[str, Any]
+    ) -> Job:
+        """Record, message, outbox: one after the other in one thread, the quickest way to do it."""
+        job_id: str = create[0]
+        given_up = Event()
+
+        def publish(app: Celery) -> list[bytes] | str:
+            there = scripts.CREATE.run(self._blocking, (), create).decode()
+            if there != job_id:
+                return str(there)
+            # Whoever gave up removes the record after it says so: that or this sees it.
+            if given_up.is_set():
+                scripts.DELETE.run(self._blocking, (), (job_id, "1"))
+            else:
+                app.send_task(definition.name, task_id=job_id, **options)
+            record: list[bytes] = scripts.SENT.run(self._blocking, (), (job_id,))
+            return record
+
         try:
-            await self._celery.call(
-                lambda app: app.send_task(definition.name, task_id=job_id, **options)
-            )
+            made = await self._celery.call(publish)
         except BackendUnavailableError as error:
+            given_up.set()
             # Without a record its message, if the broker has it after all, never runs.
             await self.script(scripts.DELETE, job_id, "1")
             message = "The job was not created: the broker does not answer."
             raise TaskError("unavailable", message) from error
-        await self.script(scripts.SENT, job_id)
+        return await self.get(made) if isinstance(made, str) else self._read(read_fields(made))
 
     async def script(self, script: Script, *args: Any) -> Any:
         """What a script gives.

@@ -49,8 +49,11 @@ tell(id, hub)
 return id
 """)
 
-# The broker has it. ARGV: ids.
-SENT: Final = _script("return redis.call('zrem', p .. 'unsent', unpack(ARGV))")
+# The broker has it. ARGV: id. Gives the record.
+SENT: Final = _script("""
+redis.call('zrem', p .. 'unsent', ARGV[1])
+return redis.call('hgetall', job(ARGV[1]))
+""")
 
 # ARGV: id, holder, milliseconds of a lease, most losses, a holder known to be dead, history,
 # seconds that what has ended is kept, '1' if the job is to be made where there is none, the limits
@@ -120,16 +123,18 @@ redis.call('hincrby', key, 'version', 1)
 return answer('run')
 """)
 
-# ARGV: id, holder, status, hub, history, seconds, then fields of the record.
+# ARGV: id, holder, status, hub, history, seconds, then fields of the record. Gives whether it counts:
+# 2, if there may be room for another now, or callbacks are owed.
 END: Final = _script("""
 local id, holder, status = ARGV[1], ARGV[2], ARGV[3]
 local h = redis.call('hmget', job(id), 'status', 'holder')
 if h[1] ~= 'RUNNING' or h[2] ~= holder then
-  return (h[1] == status and h[2] == holder) and 1 or 0
+  if h[1] ~= status or h[2] ~= holder then return 0 end
+else
+  if #ARGV > 6 then redis.call('hset', job(id), unpack(ARGV, 7)) end
+  finish(id, status, ARGV[4], ARGV[5], ARGV[6])
 end
-if #ARGV > 6 then redis.call('hset', job(id), unpack(ARGV, 7)) end
-finish(id, status, ARGV[4], ARGV[5], ARGV[6])
-return 1
+return 1 + math.min(1, redis.call('exists', p .. 'limits', p .. 'owed'))
 """)
 
 # ARGV: id, holder, hub, history, seconds, milliseconds until it is to run again ('' if the

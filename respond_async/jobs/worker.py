@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 _OUTBOX_SECONDS: Final = 1.0
 _AGAIN_MILLISECONDS: Final = 30_000
 _AT_ONCE: Final = 500
+#: Redis does nothing else meanwhile.
+PRUNED_AT_ONCE: Final = 100
 # Together they take less than it takes until they are due again.
 _CALLS_AT_ONCE: Final = 20
 
@@ -148,10 +150,10 @@ class JobsWorker:
         removed = 0
         while True:
             some: int = self._run(
-                scripts.PRUNE, str(config.task_result_ttl), config.max_task_history, _AT_ONCE
+                scripts.PRUNE, str(config.task_result_ttl), config.max_task_history, PRUNED_AT_ONCE
             )
             removed += some
-            if some < _AT_ONCE:
+            if some < PRUNED_AT_ONCE:
                 return removed
 
     def start(self) -> None:

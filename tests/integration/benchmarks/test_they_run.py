@@ -1,4 +1,4 @@
-"""The benchmarks of replays and of accepting run from begin to end; figures are for `make bench`."""
+"""The benchmarks of replays, accepting and jobs run from begin to end; figures are for `make bench`."""
 
 import os
 import subprocess
@@ -35,4 +35,10 @@ def test_of_replays(kafka: str) -> None:
 def test_of_accepting(kafka: str) -> None:
     shown = said("accept_bench", kafka)
     for row in ("answered directly", "capture", "bare aiokafka", "apply_async"):
+        assert row in shown
+
+
+def test_of_jobs(kafka: str) -> None:
+    shown = said("jobs_bench", kafka)
+    for row in ("over kafka", "over redis", "create_task / apply_async", "5,000 jobs", "one prune"):
         assert row in shown
