@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
@@ -13,7 +14,6 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from respond_async.capture import CapturePoint
-from respond_async.errors import ConfigurationError
 from respond_async.identity import Identities
 from respond_async.jobs.definition import DEFINITIONS, Definition
 from respond_async.jobs.errors import TaskError
@@ -251,11 +251,21 @@ def _describe(app: FastAPI) -> None:
 def _described(definition: Definition, schema: dict[str, Any]) -> dict[str, Any]:
     parts = schema.setdefault("components", {}).setdefault("schemas", {})
     arguments = definition.arguments.json_schema()
-    for name, part in arguments.pop("$defs", {}).items():
-        if parts.setdefault(name, part) != part:
-            raise ConfigurationError(f"two models are called {name}: give one another title")
+    for name in arguments.get("$defs", {}):
+        if parts.get(name, arguments["$defs"][name]) != arguments["$defs"][name]:
+            arguments = _renamed(arguments, name, f"{name}-{definition.name}")
+    parts.update(arguments.pop("$defs", {}))
     whole: dict[str, Any] = json.loads(json.dumps(parts["TaskRequest"]))
     whole["title"] = definition.name
     whole["properties"]["name"] = {"const": definition.name, "type": "string"}
     whole["properties"]["arguments"] = arguments
     return whole
+
+
+def _renamed(arguments: dict[str, Any], name: str, new: str) -> dict[str, Any]:
+    """A schema whose model gives up a name that another model of the app has."""
+    new = re.sub(r"[^A-Za-z0-9._-]", "_", new)
+    text = json.dumps(arguments).replace(f'/schemas/{name}"', f'/schemas/{new}"')
+    renamed: dict[str, Any] = json.loads(text)
+    renamed["$defs"][new] = renamed["$defs"].pop(name)
+    return renamed

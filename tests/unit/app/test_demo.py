@@ -212,6 +212,20 @@ def test_there_are_no_tokens_to_have_in_production(client: Client) -> None:
     assert "/api/v1/demo/token" not in client.get("/openapi.json").json()["paths"]
 
 
+def test_models_of_one_name_are_told_apart_in_the_documentation(developing: Client) -> None:
+    schema = developing.get("/openapi.json").json()
+    create = schema["paths"]["/api/v1/tasks/"]["post"]["requestBody"]["content"]["application/json"]
+    (export,) = (
+        task["properties"]["arguments"]
+        for task in create["schema"]["oneOf"]
+        if task["title"] == "order_export"
+    )
+    shown = export["properties"]["file_format"]["$ref"].rpartition("/")[2]
+    models = schema["components"]["schemas"]
+    assert models[shown]["enum"] == ["csv", "json"]
+    assert models["Format"]["enum"] != models[shown]["enum"]
+
+
 def test_without_a_key_there_is_a_problem_instead_of_a_token() -> None:
     client = Client(made(environment="development", secret_key=[]))
     problem = is_problem(client.post("/api/v1/demo/token", json={"sub": "ann"}), 503)
