@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 # Tests wait more than they work; each process has servers of its own.
 TEST_PROCESSES ?= 3
 
-.PHONY: run test long upstream check js format bench bench-transport bench-pool bench-replay bench-accept bench-hub bench-jobs docs lock clean
+.PHONY: run test long upstream check js format bench bench-transport bench-pool bench-replay bench-accept bench-hub bench-jobs bench-metrics docs lock clean
 
 run: $(INSTALLED)  ## the whole service, with an embedded Redis and Kafka unless REDIS_URL / KAFKA_BOOTSTRAP_SERVERS are set
 	@$(BIN)/python -m respond_async.dev
@@ -31,7 +31,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-transport bench-pool bench-replay bench-accept bench-hub bench-jobs  ## all of them; arguments: make bench-transport ARGS="--quick --only publish"
+bench: bench-transport bench-metrics bench-pool bench-replay bench-accept bench-hub bench-jobs  ## all of them; arguments: make bench-transport ARGS="--quick --only publish"
 
 bench-transport: $(INSTALLED)  ## kafka:// beside Redis, the stock Kafka transport and memory://
 	$(BIN)/python benchmarks/transport_bench.py $(ARGS)
@@ -51,9 +51,13 @@ bench-hub: $(INSTALLED)  ## the hub with ten thousand clients, beside one with a
 bench-jobs: $(INSTALLED)  ## background jobs beside plain apply_async, and with 100,000 of them in history
 	$(BIN)/python benchmarks/jobs_bench.py $(ARGS)
 
-docs: $(INSTALLED)  ## what is made from the code: the tables of settings and transport options
+bench-metrics: $(INSTALLED)  ## what metrics cost in accepting and replaying, by CPU time
+	$(BIN)/python benchmarks/metrics_bench.py $(ARGS)
+
+docs: $(INSTALLED)  ## what is made from the code: the tables of settings, transport options and metrics
 	$(BIN)/python -c 'from respond_async import settings_table; print("# Settings\n\nMade by `make docs` from `respond_async/settings.py`. Every setting is an environment variable.\n\n" + settings_table(), end="")' > docs/settings.md
 	$(BIN)/python -m tests.support.options_table
+	$(BIN)/python -m tests.support.metrics_table
 
 lock: $(INSTALLED)  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --upgrade --group service pyproject.toml -o requirements.lock --custom-compile-command "make lock"

@@ -17,6 +17,9 @@ TOPIC = "accept-bench"
 BARE_TOPIC = os.environ["BENCH_BARE_TOPIC"]
 
 celery = Celery("bench", broker=f"kafka://{KAFKA}", backend=REDIS)
+celery.conf.broker_transport_options = {
+    "statistics_seconds": float(os.environ.get("BENCH_STATISTICS_SECONDS", "0"))
+}
 on_redis = Celery("on_redis", broker=REDIS, backend=REDIS, set_as_current=False)
 held: list[AIOKafkaProducer] = []
 

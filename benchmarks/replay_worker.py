@@ -26,7 +26,10 @@ celery.conf.update(
     worker_pool="respond_async.pool:AsyncioPool",
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"group_id": QUEUE},
+    broker_transport_options={
+        "group_id": QUEUE,
+        "statistics_seconds": float(os.environ.get("BENCH_STATISTICS_SECONDS", "0")),
+    },
 )
 
 app = FastAPI()

@@ -38,7 +38,12 @@ def options_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def write_between(document: Path, begin: str, end: str, table: str) -> None:
+    """Puts a table in the place of the one between the two marks."""
+    before, _, rest = document.read_text().partition(begin)
+    after = rest.partition(end)[2]
+    document.write_text(before + begin + "\n" + table + "\n" + end + after)
+
+
 if __name__ == "__main__":
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    DOCUMENT.write_text(before + BEGIN + "\n" + options_table() + "\n" + END + after)
+    write_between(DOCUMENT, BEGIN, END, options_table())

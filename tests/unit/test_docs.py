@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from respond_async import settings_table
+from respond_async.metrics.definitions import metrics_table
 from tests.support.options_table import options_table
 from tests.unit.test_imports import MAY_IMPORT
 
@@ -16,6 +17,11 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def test_the_settings_table_is_the_settings() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     assert settings_table() in text, "docs/settings.md is out of date: run `make docs`"
+
+
+def test_the_table_of_metrics_is_what_is_counted() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert metrics_table() in text, "docs/operations.md is out of date: run `make docs`"
 
 
 def test_the_table_of_imports_is_the_one_that_is_tested() -> None:

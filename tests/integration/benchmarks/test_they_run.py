@@ -32,6 +32,12 @@ def test_of_replays(kafka: str) -> None:
         assert row in shown
 
 
+def test_of_metrics(kafka: str) -> None:
+    shown = said("metrics_bench", kafka)
+    for row in ("accepting", "replaying"):
+        assert row in shown
+
+
 def test_of_accepting(kafka: str) -> None:
     shown = said("accept_bench", kafka)
     for row in ("answered directly", "capture", "bare aiokafka", "apply_async"):
