@@ -317,8 +317,8 @@ class Channel(base.StdChannel):
             delivery_tag=tag,  # type: ignore[arg-type]  # a number, as from amqp
             content_type=envelope.content_type,
             content_encoding=envelope.content_encoding,
-            headers=dict(envelope.headers),
-            properties=dict(envelope.properties),
+            headers=envelope.headers,
+            properties=envelope.properties,
             delivery_info={
                 "exchange": envelope.exchange,
                 "routing_key": envelope.routing_key,

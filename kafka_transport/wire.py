@@ -16,6 +16,7 @@ text, so that ``kcat -f '%h %s'`` reads them and any language can publish:
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any, Final, TypedDict, cast
 
 from confluent_kafka import Message as Record
@@ -140,4 +141,5 @@ def _json_object(name: str, value: str | bytes | None) -> dict[str, Any]:
     found = loads(text) if '"__type__"' in text else json.loads(text)
     if not isinstance(found, dict):
         raise ValueError(f"record header {name!r} is not a JSON object")  # noqa: TRY004
-    return found
+    # One text for each name in the process: a message has some twenty of them, and thousands wait.
+    return {intern(name): value for name, value in found.items()}

@@ -26,6 +26,8 @@ class ResponseTooLargeError(Exception):
 class AnswerBody:
     """The body of an answer as it comes in: in memory up to CLAIM_CHECK_BYTES, above in a claim."""
 
+    __slots__ = ("_claims", "_request", "_settings", "_size", "_waiting", "_writer", "failure")
+
     def __init__(self, request: CapturedRequest, settings: Settings, claims: Claims) -> None:
         self._request = request
         self._settings = settings
@@ -80,6 +82,11 @@ class Exchange:
     was broken off for a whole one.
     """
 
+    # Thousands of them wait at a time.
+    __slots__ = (
+        "_answer", "_app", "_complete", "_lost", "_request", "_send", "_started", "_whole", "raised",
+    )  # fmt: skip
+
     def __init__(self, app: App, request: CapturedRequest, answer: AnswerBody) -> None:
         self._app = app
         self._request = request
@@ -105,20 +112,9 @@ class Exchange:
             REQUEST_ID: request.request_id,
         }
         LOG_CONTEXT.set(of_replay(request))
-        whole = _Request(receive)
-
-        async def receiving() -> Message:
-            try:
-                return await whole.receive()
-            except RespondAsyncError as error:
-                self._lost = error
-                raise
-
-        async def sending(message: Message) -> None:
-            await self._take(message, send)
-
+        self._whole, self._send = _Request(receive), send
         try:
-            await self._app(captured, receiving, sending)
+            await self._app(captured, self._receive, self._take)
         except Exception as error:
             self.raised = raised_names(error)
             if self._lost is None:
@@ -129,7 +125,7 @@ class Exchange:
         if self._answer.failure is None and self._started and not self._complete:
             self._answer.failure = "The endpoint broke off before the end of its answer."
         if not self._started:
-            await self._internal_server_error(sending)
+            await self._internal_server_error()
         elif not self._complete:
             # ASGITransport insists on an end; `failure` says that it is none.
             await send({"type": "http.response.body"})
@@ -139,13 +135,20 @@ class Exchange:
         if self._lost is not None:
             raise self._lost
 
-    async def _take(self, message: Message, send: Send) -> None:
+    async def _receive(self) -> Message:
+        try:
+            return await self._whole.receive()
+        except RespondAsyncError as error:
+            self._lost = error
+            raise
+
+    async def _take(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
             if self._started:
                 raise RuntimeError("the app began its answer twice")
             self._started = True
-            await send(message)
+            await self._send(message)
         elif kind == "http.response.body":
             if not self._started or self._complete:
                 raise RuntimeError(f"the app sent {kind} out of turn")
@@ -158,15 +161,15 @@ class Exchange:
                     raise
             self._complete = not message.get("more_body", False)
             if self._complete:
-                await send({"type": "http.response.body"})
+                await self._send({"type": "http.response.body"})
         elif kind == "http.response.trailers":
             logger.warning("%s: the trailers of its answer are left out", self._request)
         else:
             # As a server that does not offer the extension.
             raise RuntimeError(f"the app sent {kind}, which was not offered to it")
 
-    async def _internal_server_error(self, sending: Send) -> None:
-        await sending(
+    async def _internal_server_error(self) -> None:
+        await self._take(
             {
                 "type": "http.response.start",
                 "status": 500,
@@ -176,11 +179,13 @@ class Exchange:
                 ],
             }
         )
-        await sending({"type": "http.response.body", "body": _SERVER_ERROR})
+        await self._take({"type": "http.response.body", "body": _SERVER_ERROR})
 
 
 class _Request:
     """The request's messages, the last one marked as such, as a server does where it can."""
+
+    __slots__ = ("_next", "_receive")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

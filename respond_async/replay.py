@@ -159,6 +159,8 @@ def _set(future: asyncio.Future[None]) -> None:
 
 
 class _Parts(httpx.AsyncByteStream):
+    __slots__ = ("_body",)
+
     def __init__(self, body: Body) -> None:
         self._body = body
 

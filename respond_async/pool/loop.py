@@ -116,11 +116,12 @@ class LoopThread:
             GreenletCoroutine(job.run, job.translate),
             context=context,
         )
-        job.task.add_done_callback(lambda task: self._end(job, task))
+        job.task.add_done_callback(self._end)
         if job.killed:
             job.cancel()
 
-    def _end(self, job: Job, task: asyncio.Task[Any]) -> None:
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        job: Job = task.job  # type: ignore[attr-defined]
         if not task.cancelled() and task.exception() is not None:
             logger.critical("the bridge of %s broke", job, exc_info=task.exception())
         job.task = None
