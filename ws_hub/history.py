@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_hub.errors import BadMessage
-from ws_hub.lua import Script, SharedPipeline
+from ws_hub.lua import Asynchronous, Script
 from ws_hub.positions import Position
 from ws_hub.protocol import encode, redis_channel
 from ws_hub.published import from_history
@@ -183,7 +183,7 @@ class History:
         limits: How much is kept.
     """
 
-    def __init__(self, commands: SharedPipeline, limits: HistoryLimits) -> None:
+    def __init__(self, commands: Asynchronous, limits: HistoryLimits) -> None:
         self._commands: Final = commands
         self._meta_seconds: Final = meta_seconds(limits)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from ws_hub.errors import TokenRejected
-from ws_hub.lua import SharedPipeline
+from ws_hub.lua import Asynchronous
 from ws_hub.revocation import REVOKED_PREFIX
 from ws_hub.tokens import Claims
 
@@ -22,11 +22,11 @@ class Revocations:
         commands: The connection.
     """
 
-    def __init__(self, commands: SharedPipeline) -> None:
+    def __init__(self, commands: Asynchronous) -> None:
         self._commands: Final = commands
 
     async def check(self, claims: Claims, timeout_seconds: float) -> None:
-        """Returns if the token was not revoked.
+        """Returns if the token was not revoked; asks for so long while Redis is away.
 
         Raises:
             TokenRejected: It was.
@@ -38,7 +38,9 @@ class Revocations:
         deadline = time.monotonic() + timeout_seconds
         while True:
             try:
-                found = [await self._commands.execute_command("GET", key) for key in keys]
+                found = await asyncio.gather(
+                    *(self._commands.execute_command("GET", key) for key in keys)
+                )
                 break
             except RedisError:
                 if time.monotonic() >= deadline:

@@ -11,7 +11,6 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from ws_hub.cancelling import cancel_all
-from ws_hub.protocol import redis_channel
 from ws_hub.servers import Servers, connect_node
 
 logger = logging.getLogger(__name__)
@@ -43,11 +42,12 @@ class Shards:
         self._known: list[Node] = list(servers.hosts)
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Event | None = None
+        self._first: asyncio.Event | None = None
 
     def start(self) -> None:
         """Looks at the map in the background of the running loop, unless it does so already."""
         if self._task is None or self._task.done():
-            self._wake = asyncio.Event()
+            self._wake, self._first = asyncio.Event(), asyncio.Event()
             self._task = asyncio.create_task(self._run(self._wake), name="ws_hub shards")
 
     async def stop(self) -> None:
@@ -61,9 +61,14 @@ class Shards:
         if self._wake is not None:
             self._wake.set()
 
-    def node_of(self, channel: str) -> Node | None:
-        """The master of a channel's slot; None where it is not known, or there is none."""
-        slot = key_slot(redis_channel(channel).encode())
+    async def known(self) -> None:
+        """Returns once the map was read."""
+        if not self._ranges and self._first is not None:
+            await self._first.wait()
+
+    def node_of(self, key: str) -> Node | None:
+        """The master of a key's or Redis channel's slot; None where it is not known, or there is none."""
+        slot = key_slot(key.encode())
         return next((node for first, last, node in self._ranges if first <= slot <= last), None)
 
     async def _run(self, wake: asyncio.Event) -> None:
@@ -94,6 +99,8 @@ class Shards:
                 break
         else:
             raise failure or RedisError("it has no slots")
+        if self._first is not None:
+            self._first.set()
         masters = {node for _, _, node in self._ranges}
         # Another one first each time: one that is cut off from the rest has an old map. In the end
         # what the URL names, which may be names that outlive addresses.

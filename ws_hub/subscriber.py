@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 
 from ws_hub.errors import SubscriptionTimeout
 from ws_hub.links import Link
+from ws_hub.protocol import redis_channel
 from ws_hub.published import Published
 from ws_hub.servers import connect_async, connect_node, parse_servers
 from ws_hub.shards import Node, Shards
@@ -201,7 +202,7 @@ class Subscriber:
 
     def _place(self, channel: str) -> None:
         assert self._shards is not None
-        node = self._shards.node_of(channel)
+        node = self._shards.node_of(redis_channel(channel))
         link = None if node is None else self._links.get(node)
         # Where no shard has the slot now it stays: the map is looked at again.
         if link is None or self._homes.get(channel) is link:
