@@ -76,7 +76,7 @@ class AsyncRequests:
         self._waits = Waits(self.settings.redis_url)
         self._backlogs = Backlogs(self.settings, self._celery.celery)
         self._later = LaterWrites(worker_redis(self.settings))
-        identities = Identities(self.settings)
+        identities = Identities(self.settings, self._redis)
         records = AppRecords(self.settings, self._redis)
         self._claims = Claims(self.settings, "body", lambda: app_blocking_redis(self.settings))
         self._answers = Claims(self.settings, "answer", lambda: app_blocking_redis(self.settings))

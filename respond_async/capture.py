@@ -84,6 +84,7 @@ class Capture:
         headers = Headers(scope=raw.scope)
         await self._identities.prepare(headers)
         owner, made_channel = self._owner(headers)
+        await self._identities.refuse_revoked(owner)
         self._refuse_readable_credentials(headers)
         key = self._idempotency_key(headers, made_channel)
         queue = (chosen and chosen.options.plan.queue) or self._settings.kafka_topic

@@ -1,18 +1,26 @@
 """Who a caller is: the bearer of a JWT, or somebody who knows an anonymous channel's name."""
 
-from dataclasses import dataclass
+import asyncio
+import logging
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, Final
 
 from fastapi import Query
+from redis.exceptions import RedisError
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
+from respond_async.connections import AppRedis
 from respond_async.errors import ConfigurationError
-from respond_async.problems import unauthorized
+from respond_async.problems import Problem, unauthorized, unavailable
 from respond_async.scope import ASYNC_HEADER, IDENTITIES, replay_info
 from respond_async.settings import Settings
 from ws_hub import (
+    Claims,
+    Revocations,
+    SharedPipeline,
     TokenRejected,
     TokenVerifier,
     anonymous_channel,
@@ -20,6 +28,11 @@ from ws_hub import (
     user_channel,
     user_of_channel,
 )
+
+logger = logging.getLogger(__name__)
+
+# Of a direct request, on whether its token was revoked.
+_LONGEST_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +43,25 @@ class Identity:
     sub: str | None
     #: The internal name of the caller's own channel, under which results belong to them.
     channel: str
+    #: What the caller's token says, if it is judged now.
+    claims: Claims | None = field(default=None, repr=False, compare=False)
 
 
 class Identities:
     """Tells callers by the settings' keys.
 
+    Args:
+        settings: Keys, and whether anonymous callers are let in.
+        redis: The app's Redis, which knows of revoked tokens. A worker needs none: a token is
+            judged when its request is accepted.
+
     Raises:
         ws_hub.HubConfigurationError: JWT_PUBLIC_KEY is not a key for JWT_ALGORITHM.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, redis: AppRedis | None = None) -> None:
+        self._retry_after = settings.retry_after_seconds
+        self._revocations = Revocations(SharedPipeline(redis.client)) if redis else None
         self._tokens = TokenVerifier(settings)
         self._allow_anonymous = settings.allow_anonymous
         self._ignores_tokens = settings.bearer_tokens == "ignored"
@@ -66,10 +88,26 @@ class Identities:
         if token is None:
             return None
         try:
-            sub = self._tokens.verify(token, at).sub
+            claims = self._tokens.verify(token, at)
         except TokenRejected as rejected:
             raise unauthorized(_sentence(rejected.reason)) from None
-        return Identity(sub, user_channel(sub))
+        return Identity(claims.sub, user_channel(claims.sub), None if at else claims)
+
+    async def refuse_revoked(self, identity: Identity) -> None:
+        """Returns if the caller's token, if there is one, was not revoked.
+
+        Raises:
+            Problem: 401, it was; 503, Redis does not say.
+        """
+        if identity.claims is None or self._revocations is None:
+            return
+        try:
+            await self._revocations.check(identity.claims, 0.0)
+        except TokenRejected as rejected:
+            raise unauthorized(_sentence(rejected.reason)) from None
+        except (RedisError, OSError):
+            detail = "Whether the token was revoked is not known now: try again."
+            raise unavailable(detail, self._retry_after) from None
 
     def _bearer(self, headers: Headers) -> str | None:
         if self._ignores_tokens:
@@ -110,17 +148,28 @@ class Identities:
 async def optional_identity(connection: HTTPConnection) -> Identity | None:
     """A dependency: the caller, or None if the request names nobody.
 
-    In a replay the token is judged by the moment the request was accepted.
+    In a replay the token is judged by the moment the request was accepted. Whether it was revoked is
+    not asked for while Redis is away.
 
     Raises:
-        Problem: 401, there is a token and it is not valid.
+        Problem: 401, there is a token and it is not valid, or was revoked.
         ConfigurationError: There is no `AsyncRequests` on this app.
     """
     identities = connection.scope.get(IDENTITIES)
     if not isinstance(identities, Identities):
         raise ConfigurationError("identities need AsyncRequests(app, celery=...) on this app")
     await identities.prepare(connection.headers)
-    return identities.of(connection)
+    identity = identities.of(connection)
+    if identity is not None:
+        try:
+            async with asyncio.timeout(_LONGEST_LOOK_SECONDS):
+                await identities.refuse_revoked(identity)
+        except (Problem, TimeoutError) as problem:
+            if isinstance(problem, Problem) and problem.status_code == HTTPStatus.UNAUTHORIZED:
+                raise
+            # A direct request needs no Redis: while that is away, its valid token is enough.
+            logger.warning("whether a token was revoked is not known: Redis does not answer")
+    return identity
 
 
 async def current_owner(

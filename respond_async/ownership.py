@@ -32,11 +32,13 @@ class Ownership:
             named: An anonymous channel from its query.
 
         Raises:
-            Problem: 401, the request names nobody, or its token is not valid.
+            Problem: 401, the request names nobody, or its token is not valid or was revoked; 503,
+                whether it was is not known.
         """
         await self._identities.prepare(request.headers)
         bearer = self._identities.of_token(request.headers)
         if bearer is not None:
+            await self._identities.refuse_revoked(bearer)
             return bearer.channel
         anonymous = self._identities.anonymous(named or request.headers.get(ASYNC_HEADER))
         if anonymous is None:

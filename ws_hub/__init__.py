@@ -44,6 +44,7 @@ from ws_hub.tokens import Claims, TokenVerifier
 
 if TYPE_CHECKING:
     from ws_hub.hub import Hub
+    from ws_hub.revoked import Revocations
     from ws_hub.subscriber import Subscriber
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "Position",
     "Publication",
     "Published",
+    "Revocations",
     "Script",
     "SharedPipeline",
     "Subscriber",
@@ -94,6 +96,10 @@ def __getattr__(name: str) -> Any:
         from ws_hub.hub import Hub
 
         return Hub
+    if name == "Revocations":
+        from ws_hub.revoked import Revocations
+
+        return Revocations
     if name == "Subscriber":
         from ws_hub.subscriber import Subscriber
 

@@ -131,7 +131,9 @@ def _close_with(app: FastAPI, jobs: Jobs) -> None:
 class _Endpoints:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs: Final = jobs
-        self._ownership: Final = Ownership(Identities(jobs.settings), TaskIds(jobs.settings))
+        self._ownership: Final = Ownership(
+            Identities(jobs.settings, jobs.redis), TaskIds(jobs.settings)
+        )
 
     def add_to(self, app: FastAPI) -> None:
         ownership = self._ownership

@@ -56,7 +56,8 @@ class Jobs:
         self.config: Final = config or TaskConfig.from_settings(self.settings)
         self.sealer: Final = Sealer(self.settings, "job")
         self._celery: Final = CeleryFace(celery, self.settings)
-        self._redis: Final = AppRedis(self.settings)
+        #: The app's.
+        self.redis: Final = AppRedis(self.settings)
         self._blocking: Final = app_blocking_redis(self.settings)
         #: Wakes those who wait for news of jobs.
         self.waits: Final = Waits(self.settings.redis_url)
@@ -139,7 +140,7 @@ class Jobs:
             TaskError: `not_found` or `unavailable`.
         """
         async with self.answering():
-            client: Any = self._redis.client()
+            client: Any = self.redis.client()
             found = await client.hgetall(f"{scripts.PREFIX}job:{job_id}")
         return self._read({k.decode(): v.decode() for k, v in found.items()})
 
@@ -178,7 +179,7 @@ class Jobs:
         if not job.status.ended:
             raise TaskError("not_ended", f"The job is {job.status}: it cannot be run again yet.")
         async with self.answering():
-            client: Any = self._redis.client()
+            client: Any = self.redis.client()
             sealed, function = await client.hmget(
                 f"{scripts.PREFIX}job:{job_id}", "spec", "function"
             )
@@ -206,7 +207,7 @@ class Jobs:
 
     def client(self) -> Any:
         """Redis, for the running event loop."""
-        return self._redis.client()
+        return self.redis.client()
 
     def hub(self, channel: str, job_id: str) -> str:
         """What the scripts want to know to tell a job's owner."""
@@ -221,7 +222,7 @@ class Jobs:
         """Closes what is open."""
         self._celery.close()
         await self.waits.close()
-        await self._redis.close()
+        await self.redis.close()
 
     async def _created(
         self, definition: Definition, create: Sequence[Any], options: Mapping[str, Any]
@@ -259,7 +260,7 @@ class Jobs:
             TaskError: `unavailable`.
         """
         async with self.answering():
-            return await script.run_async(self._redis.client(), (), args)
+            return await script.run_async(self.redis.client(), (), args)
 
     @staticmethod
     def answering() -> AbstractAsyncContextManager[None]:

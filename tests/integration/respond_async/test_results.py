@@ -13,11 +13,12 @@ from pydantic import SecretStr
 
 from respond_async import Settings
 from respond_async.task_ids import TaskIds
+from tests.support.ports import free_port
 from tests.support.shop.client import ANONYMOUS, CHANNEL, Shop
 from tests.support.shop.main import create_app
 from tests.support.shop.process import ShopWorker
 from tests.support.waiting import wait_until
-from ws_hub import TokenVerifier
+from ws_hub import TokenVerifier, revoke
 
 PATH = "/api/v1/async_background_response"
 
@@ -170,3 +171,38 @@ def test_an_answer_moved_to_another_task_is_not_read(
     assert isinstance(stored, bytes)
     store.set(f"celery-task-meta-{mine}", stored.replace(other.encode(), mine.encode()))
     assert_problem(Shop(client).asked(mine), 500)
+
+
+def test_a_revoked_token_is_refused_everywhere(
+    client: TestClient, settings: Settings, store: "redis.Redis"
+) -> None:
+    verifier = TokenVerifier(settings)
+    lost = bearer(verifier.issue("carol", 60))
+    others = bearer(verifier.issue("dave", 60))
+    task_id = Shop(client).accepted("GET", "/maybe", headers=lost)
+    of_dave = Shop(client).accepted("GET", "/maybe", headers=others)
+    revoke(store, user="carol", seconds=60)
+    asked = [
+        ("GET", f"{PATH}/"),
+        ("GET", f"{PATH}/{task_id}/"),
+        ("GET", f"{PATH}/{task_id}/raw"),
+        ("DELETE", f"{PATH}/{task_id}/"),
+        ("GET", "/me"),
+    ]
+    for method, path in asked:
+        answer = client.request(method, path, headers=lost)
+        assert_problem(answer, 401)
+        assert "revoked" in answer.json()["detail"], (method, path)
+    again = client.get("/maybe", headers=lost | {"X-Async-Request": "true"})
+    assert_problem(again, 401)
+    assert Shop(client).asked(of_dave, others).status_code in (200, 202)
+
+
+def test_a_token_that_may_be_revoked_waits_for_redis_but_on_a_direct_request(
+    settings: Settings, celery: Celery
+) -> None:
+    nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
+    headers = bearer(TokenVerifier(settings).issue("carol", 60))
+    with TestClient(create_app(nowhere, celery)) as client:
+        assert_problem(client.get(f"{PATH}/", headers=headers), 503)
+        assert client.get("/me", headers=headers).json()["sub"] == "carol"
