@@ -24,6 +24,8 @@ class TaskConfig:
     max_concurrent_per_owner: int | None = None
     #: The same of one `concurrency_key`.
     max_concurrent_per_key: int | None = 1
+    #: How many schedules one owner may have; None: no limit.
+    max_schedules_per_owner: int | None = 100
     #: Seconds that a job and its result can be asked for after its end.
     task_result_ttl: float = 86_400.0
     #: Whether what has ended is listed; without it a job is known by its id alone.

@@ -1,6 +1,6 @@
 """What handlers, and other code, call."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from respond_async.jobs.reading import Page, list_page, log_of, watched
 from respond_async.jobs.record import Job
 from respond_async.jobs.reporting import LogLine
 from respond_async.jobs.runtime import Jobs, current
+from respond_async.jobs.schedules import Missed, Schedule
 from respond_async.jobs.state import Status
 
 
@@ -151,6 +152,111 @@ def watch(job_id: str) -> AsyncIterator[Job]:
     return watched(current(), job_id)
 
 
+async def create_schedule(
+    function: object,
+    *args: Any,
+    cron: str = "",
+    every: float = 0.0,
+    timezone: str = "UTC",
+    name: str | None = None,
+    timeout: float | None = None,  # noqa: ASYNC109 - of the jobs, not of the call
+    missed: Missed = "run_once",
+    **kwargs: Any,
+) -> Schedule:
+    """Creates a job again and again, until it is paused or deleted; `Times` says when.
+
+    Workers fire it, once for each time. The job is as one of `create_task`, and `Job.schedule` its id.
+
+    Args:
+        function: Decorated with `task`, or its registered name.
+        args: The function's; one that has a name of this function's is given here.
+        cron: Five fields: "*/5 * * * *".
+        every: Seconds, instead of `cron`; they begin with the creation.
+        timezone: Of `cron`, as IANA calls it.
+        name: What its jobs are listed as; default: the function's name.
+        timeout: Seconds a run may take; default: the function's, then the configuration's.
+        missed: Of times at which no worker was there: one job for all of them, or with "skip" none.
+        kwargs: The function's.
+
+    Raises:
+        TaskError: `invalid_schedule`, `invalid_arguments` or `unavailable`.
+        ConfigurationError: The function is not registered, or there are no jobs in this process.
+    """
+    return await current().schedules.create(
+        function, *args, cron=cron, every=every, timezone=timezone, name=name, timeout=timeout,
+        missed=missed, **kwargs,
+    )  # fmt: skip
+
+
+async def get_schedule(schedule_id: str) -> Schedule:
+    """The schedule.
+
+    Raises:
+        TaskError: `not_found` or `unavailable`.
+    """
+    return await current().schedules.get(schedule_id)
+
+
+async def list_schedules(channel: str | None = None) -> Sequence[Schedule]:
+    """The newest thousand schedules.
+
+    Args:
+        channel: Of one owner: the internal name of a channel; "" for nobody's. Default: of all.
+
+    Raises:
+        TaskError: `unavailable`.
+    """
+    return await current().schedules.list(channel)
+
+
+async def edit_schedule(
+    schedule_id: str,
+    *,
+    cron: str | None = None,
+    every: float | None = None,
+    timezone: str | None = None,
+    name: str | None = None,
+    missed: Missed | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Schedule:
+    """The schedule, changed where something is given; its jobs of before are as they are.
+
+    Raises:
+        TaskError: `not_found`, `invalid_schedule`, `invalid_arguments` or `unavailable`.
+    """
+    return await current().schedules.edit(
+        schedule_id, cron=cron, every=every, timezone=timezone, name=name, missed=missed,
+        arguments=arguments,
+    )  # fmt: skip
+
+
+async def pause_schedule(schedule_id: str) -> Schedule:
+    """The schedule, at rest; what was due meanwhile is not made up for.
+
+    Raises:
+        TaskError: `not_found` or `unavailable`.
+    """
+    return await current().schedules.pause(schedule_id)
+
+
+async def resume_schedule(schedule_id: str) -> Schedule:
+    """The schedule, due at its next time.
+
+    Raises:
+        TaskError: `not_found` or `unavailable`.
+    """
+    return await current().schedules.pause(schedule_id, paused=False)
+
+
+async def delete_schedule(schedule_id: str) -> None:
+    """Forgets a schedule; its jobs stay.
+
+    Raises:
+        TaskError: `unavailable`.
+    """
+    await current().schedules.delete(schedule_id)
+
+
 class OwnedTasks:
     """The jobs of the caller of a request."""
 
@@ -161,6 +267,11 @@ class OwnedTasks:
     async def create(self, function: object, *args: Any, **options: Any) -> Job:
         """As `create_task`; the job is the caller's."""
         return await self._jobs.create(function, *args, channel=self._channel, **options)
+
+    async def schedule(self, function: object, *args: Any, **options: Any) -> Schedule:
+        """As `create_schedule`; the schedule and its jobs are the caller's."""
+        schedules = self._jobs.schedules
+        return await schedules.create(function, *args, channel=self._channel, **options)
 
 
 async def _owned(connection: HTTPConnection) -> OwnedTasks:

@@ -9,7 +9,7 @@ from respond_async.errors import RespondAsyncError
 class TaskError(RespondAsyncError):
     """A job's error as its owner sees it; raised by a job, or by what creates and asks for jobs.
 
-    Codes of the library's own: `invalid_arguments`, `unavailable` (Redis or the broker does not
+    Codes of the library's own: `invalid_arguments`, `invalid_schedule`, `too_many` (schedules), `unavailable` (Redis or the broker does not
     answer), `not_found`, `not_ended`, `error` (the job raised something else), `lost` (its worker
     died and it may not be repeated), `timeout`, `cancelled`.
 

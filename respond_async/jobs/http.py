@@ -1,4 +1,4 @@
-"""Jobs over HTTP: `/api/v1/tasks/`. A caller sees its own jobs alone; others' are unknown to it."""
+"""Jobs over HTTP: `/api/v1/tasks/`, with schedules beside it. A caller sees its own jobs alone; others' are unknown to it."""
 
 import asyncio
 import json
@@ -21,6 +21,7 @@ from respond_async.jobs.reading import list_page, log_of, watched
 from respond_async.jobs.record import Job, JobError
 from respond_async.jobs.reporting import JobProgress, LogLine
 from respond_async.jobs.runtime import Jobs
+from respond_async.jobs.schedules_http import add_schedules
 from respond_async.jobs.state import Status
 from respond_async.ownership import Ownership
 from respond_async.problems import Problem, answer_problem
@@ -32,6 +33,8 @@ _JOB: Final = PATH + "{task_id}/"
 _SILENCE_SECONDS: Final = 15.0
 _STATUSES: Final = {
     "invalid_arguments": 422,
+    "invalid_schedule": 422,
+    "too_many": 409,
     "not_found": 404,
     "not_ended": 409,
     "unavailable": 503,
@@ -62,6 +65,7 @@ class TaskView(BaseModel):
     attempts: int
     cancelling: bool
     idempotent: bool
+    schedule: str | None
     version: int
     progress: JobProgress | None
     result: Any
@@ -106,7 +110,9 @@ def install_tasks(app: FastAPI, jobs: Jobs) -> None:
     app.add_exception_handler(TaskError, answer_task_error)
     app.add_exception_handler(Problem, answer_problem)
     before = list(app.router.routes)
-    _Endpoints(jobs).add_to(app)
+    ownership = Ownership(Identities(jobs.settings, jobs.redis), TaskIds(jobs.settings))
+    _Endpoints(jobs, ownership).add_to(app)
+    add_schedules(app, jobs, ownership)
     ours = [route for route in app.router.routes if route not in before]
     if isinstance(app.router.middleware_stack, CapturePoint):
         app.router.middleware_stack.exempt(ours)
@@ -129,11 +135,9 @@ def _close_with(app: FastAPI, jobs: Jobs) -> None:
 
 
 class _Endpoints:
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, ownership: Ownership) -> None:
         self._jobs: Final = jobs
-        self._ownership: Final = Ownership(
-            Identities(jobs.settings, jobs.redis), TaskIds(jobs.settings)
-        )
+        self._ownership: Final = ownership
 
     def add_to(self, app: FastAPI) -> None:
         ownership = self._ownership

@@ -99,6 +99,12 @@ local function finish(id, status, hub, history, ttl)
   if redis.call('hget', job(id), 'owed') == '1' then redis.call('zadd', p .. 'owed', int(now), id) end
   tell(id, hub)
 end
+local function create(id, hub, wait, from)
+  redis.call('hset', job(id), 'id', id, 'status', 'PENDING', 'created', int(us), unpack(ARGV, from))
+  index(id, 'PENDING')
+  redis.call('zadd', p .. 'unsent', int(now + wait), id)
+  tell(id, hub)
+end
 """
 
 

@@ -78,6 +78,8 @@ class Job:
     progress: JobProgress | None
     #: Of its callbacks and webhook: `owed`, `done`, `failed`; None where it has none.
     callbacks: str | None
+    #: The id of the schedule that made it; None: none did.
+    schedule: str | None
     #: The internal name of the owner's channel; "" for nobody.
     channel: str
 
@@ -115,6 +117,7 @@ def read_job(fields: Mapping[str, str], sealer: Sealer) -> Job:
         error=error,
         progress=JobProgress(**opened["progress"]) if "progress" in opened else None,
         callbacks=_CALLBACKS.get(fields.get("owed", ""), fields.get("owed")),
+        schedule=fields.get("schedule"),
         channel=Spec.opened(sealer, fields["spec"], job_id).channel,
     )
 

@@ -21,6 +21,7 @@ from respond_async.jobs.errors import TaskError
 from respond_async.jobs.prelude import hub_of, job_channel
 from respond_async.jobs.reading import watched
 from respond_async.jobs.record import Job, Spec, read_fields, read_job
+from respond_async.jobs.schedules import Schedules
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
 from respond_async.waiting import Waits
@@ -61,6 +62,8 @@ class Jobs:
         self._blocking: Final = app_blocking_redis(self.settings)
         #: Wakes those who wait for news of jobs.
         self.waits: Final = Waits(self.settings.redis_url)
+        #: What is created again and again.
+        self.schedules: Final = Schedules(self)
         _current = self
 
     @property

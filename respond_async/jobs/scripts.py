@@ -14,6 +14,8 @@ In Redis, behind `respond_async:jobs:`
     waiting:{scope}
                   sorted set of ids that were refused there, by the microsecond of creation
     limits        hash: the limit of each scope where any wait
+    schedule:{id}, schedules[:...]
+                  see `schedule_scripts`
 
 A scope is `all`, `f:` and a function's name, `o:` and an owner, or `k:` and a key.
 
@@ -42,10 +44,7 @@ if dedupe ~= '' then
   redis.call('set', p .. 'dedupe:' .. dedupe, id)
   redis.call('hset', job(id), 'dedupe', dedupe)
 end
-redis.call('hset', job(id), 'id', id, 'status', 'PENDING', 'created', int(us), unpack(ARGV, 5))
-index(id, 'PENDING')
-redis.call('zadd', p .. 'unsent', int(now + ARGV[4]), id)
-tell(id, hub)
+create(id, hub, ARGV[4], 5)
 return id
 """)
 

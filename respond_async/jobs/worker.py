@@ -12,7 +12,7 @@ from celery import Celery, signals
 
 from respond_async.errors import ConfigurationError
 from respond_async.identity import Identities
-from respond_async.jobs import scripts
+from respond_async.jobs import schedule_scripts, scripts
 from respond_async.jobs.calling_back import (
     ATTEMPTS,
     GivenUp,
@@ -23,9 +23,10 @@ from respond_async.jobs.calling_back import (
 from respond_async.jobs.config import TaskConfig
 from respond_async.jobs.definition import DEFINITIONS
 from respond_async.jobs.keeper import Keeper
-from respond_async.jobs.record import Spec, read_job
+from respond_async.jobs.record import Spec, read_fields, read_job
 from respond_async.jobs.reporting import JobLog
 from respond_async.jobs.runtime import Jobs, message_options
+from respond_async.jobs.schedules import firing
 from respond_async.scripts import Scripts
 from respond_async.settings import Settings
 from ws_hub import Script
@@ -99,6 +100,20 @@ class JobsWorker:
             self._celery.send_task(definition.name, task_id=job_id, **message_options(definition))
             self._run(scripts.SENT, job_id)
         return len(due)
+
+    def fire(self) -> int:
+        """Makes the jobs of schedules that are due; how many. `sweep` publishes them.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+        """
+        fired = 0
+        now, due = self._run(schedule_scripts.DUE, _AT_ONCE)
+        for flat in due:
+            asked = firing(read_fields(flat), int(now), self.jobs) if flat else None
+            if asked is not None and self._run(schedule_scripts.FIRE, *asked.args):
+                fired += asked.job_id != ""
+        return fired
 
     def wake(self) -> None:
         """Has done soon what the end of a run makes possible."""
@@ -191,6 +206,7 @@ class JobsWorker:
             redis.RedisError: Redis did not answer.
             Exception: What the broker's client raises.
         """
+        self.fire()
         self.sweep()
         self.call_back()
 

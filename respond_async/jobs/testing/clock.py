@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from respond_async.jobs import scripts
+from respond_async.jobs import schedule_scripts, scripts
 from respond_async.jobs.prelude import CLOCK_LUA, PREFIX
 from respond_async.jobs.reporting import REPORT, Report
 from ws_hub import Script
@@ -44,7 +44,7 @@ class Clock:
         self.due: Callable[[], list[int]] = list
         self._microseconds = _microseconds(datetime.now(UTC))
         self._redis.set(_KEY, self._microseconds)
-        for script in vars(scripts).values():
+        for script in (*vars(scripts).values(), *vars(schedule_scripts).values()):
             if isinstance(script, Script):
                 made = Script(script.text.replace(CLOCK_LUA.strip(), _LUA))
                 patch.setattr(script, "text", made.text)

@@ -159,7 +159,7 @@ class JobsOfTest:
             *(self._post.due() if self._post else []),
             *(self._eager.due() if self._eager else []),
         ]
-        for name in ("unsent", "owed"):
+        for name, unit in (("unsent", 1000), ("owed", 1000), ("schedules", 1)):
             first: Any = self._redis.zrange(f"{PREFIX}{name}", 0, 0, withscores=True)
-            due += [int(score) * 1000 for _, score in first]
+            due += [int(score) * unit for _, score in first]
         return due
