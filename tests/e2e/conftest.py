@@ -11,6 +11,10 @@ from tests.support.service import Service
 def service(
     kafka: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("service"), kafka, redis_url) as running:
+    examples = {
+        "EXAMPLES_DIRECTORY": str(tmp_path_factory.mktemp("examples")),
+        "EXAMPLES_ORDERS": "50000",
+    }
+    with Service(tmp_path_factory.mktemp("service"), kafka, redis_url, **examples) as running:
         running.worker("w1")
         yield running

@@ -1,5 +1,6 @@
 """The page at `/`, and the JavaScript client, in a real Chromium."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -116,6 +117,46 @@ def test_requests_are_started_listed_and_cancelled(page: Page) -> None:
     expect(item).to_have_count(0, timeout=WITHIN)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_jobs_are_started_watched_and_cancelled(
+    browser: Browser, service: Service, scheme: str
+) -> None:
+    context = browser.new_context(
+        base_url=service.url,
+        viewport=PHONE,  # type: ignore[arg-type]
+        color_scheme=scheme,  # type: ignore[arg-type]
+    )
+    for page in opened(context):
+        page.get_by_label("Job", exact=True).select_option(label="Countdown of 20 s")
+        page.get_by_role("button", name="Start the job").press("Enter")
+        item = page.locator("#jobs").get_by_role("listitem").filter(has_text="countdown")
+        bar = item.get_by_role("progressbar", name="Progress of countdown")
+        expect(bar).to_have_attribute("value", re.compile(r"^[1-9]"), timeout=WITHIN)
+        expect(item).to_contain_text("s to go")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= PHONE["width"], "the page scrolls sideways"
+        ARTIFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTIFACTS / f"job-{scheme}.png", full_page=True)
+        item.get_by_role("button", name="Cancel the job countdown").press("Enter")
+        expect(item).to_contain_text("cancelled", timeout=WITHIN)
+        expect(bar).to_have_count(0)
+        # After a reload they are still one's own.
+        page.reload()
+        expect(item).to_contain_text("cancelled", timeout=WITHIN)
+    context.close()
+
+
+def test_an_export_is_downloaded(page: Page) -> None:
+    page.get_by_label("Job", exact=True).select_option(label="Export of all orders, CSV")
+    page.get_by_role("button", name="Start the job").click()
+    with page.expect_download(timeout=2 * WITHIN) as started:
+        page.get_by_role("link", name="Download").click(timeout=2 * WITHIN)
+    assert started.value.suggested_filename == "orders.csv"
+    with started.value.path().open() as file:
+        assert next(file) == "id,customer,article,pieces,price\n"
+        assert sum(1 for _ in file) == 50_000
+
+
 def test_a_file_that_is_no_csv_is_refused_with_its_reason(page: Page) -> None:
     upload(page, b"\xff\xfe\x00")
     expect(page.locator("#outcome")).to_contain_text("status 422", timeout=WITHIN)
@@ -132,7 +173,7 @@ def test_every_control_has_a_name(page: Page) -> None:
     upload(page)
     shows_report(page, "asynchronously")
     nameless = page.evaluate(
-        """[...document.querySelectorAll('button, input, [tabindex]')].filter((one) =>
+        """[...document.querySelectorAll('button, input, select, [tabindex]')].filter((one) =>
             !(one.textContent.trim() || one.labels?.length || one.getAttribute('aria-label')
               || one.getAttribute('aria-labelledby'))).map((one) => one.outerHTML)"""
     )

@@ -1,4 +1,5 @@
 import { AsyncClient } from './client/index.js';
+import { showJobs } from './jobs.js';
 import { element, number, showReport } from './report.js';
 import { sample } from './sample.js';
 
@@ -207,6 +208,7 @@ client.addEventListener('message', ({ detail }) => {
   while ($('messages').children.length > MOST_MESSAGES) $('messages').lastChild.remove();
   if (detail.type !== 'data') return;
   const told = JSON.parse(detail.data);
+  if (told.action === 'task') return jobs.heard(told);
   if (told.status !== 'progress') {
     progress.delete(told.task_id);
     return refresh();
@@ -217,5 +219,6 @@ client.addEventListener('message', ({ detail }) => {
 });
 $('clear').addEventListener('click', () => $('messages').replaceChildren());
 
+const jobs = showJobs(api, client.channel);
 client.connect();
 list();
