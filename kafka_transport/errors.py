@@ -44,6 +44,7 @@ __all__ = [
     "Unroutable",
     "no_answer",
     "not_authorized",
+    "of_no_group",
     "publish_error",
     "too_large",
     "topic_error",
@@ -165,6 +166,14 @@ def not_authorized(
         "cluster)",
     }[kind]
     return NotAuthorized(f"this Kafka user needs the ACL {needed}: {error.str()}")
+
+
+def of_no_group(error: KafkaError) -> bool:
+    """Whether it may be passed over by a consumer that joins no group.
+
+    Such a one has to name a group all the same, whose coordinator librdkafka looks for.
+    """
+    return error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 #: What the broker's or the client's own reason leaves open.

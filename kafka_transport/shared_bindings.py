@@ -23,7 +23,7 @@ from kafka_transport.admin import REQUEST_SECONDS
 from kafka_transport.bindings import Binding, Bindings
 from kafka_transport.clients import Consumer
 from kafka_transport.config import CONSUMER_PROPERTIES, Options, for_consumer
-from kafka_transport.errors import BrokerUnavailable, KafkaTransportError
+from kafka_transport.errors import BrokerUnavailable, KafkaTransportError, of_no_group
 from kafka_transport.native import Lock, Thread, off_hub
 from kafka_transport.publisher import Destination, Outgoing, Publisher
 from kafka_transport.topics import Shape, Topics
@@ -202,7 +202,7 @@ class SharedBindings:
                 error = record.error()
                 if error is None:
                     self._take(record)
-                elif not _is_end(error):
+                elif not _is_end(error) and not of_no_group(error):
                     logger.warning("Kafka, bindings: %s", error.str())
 
     def _take(self, record: Record) -> None:

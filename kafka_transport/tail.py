@@ -16,7 +16,7 @@ from confluent_kafka import Message as Record
 from kafka_transport.clients import Consumer
 from kafka_transport.config import CONSUMER_PROPERTIES, Options, for_tail
 from kafka_transport.delivery import Delivery
-from kafka_transport.errors import KafkaTransportError, not_authorized
+from kafka_transport.errors import KafkaTransportError, not_authorized, of_no_group
 from kafka_transport.inbox import Inbox
 from kafka_transport.native import Lock, Signal, Thread
 from kafka_transport.wire import Envelope, decode
@@ -142,6 +142,8 @@ class Tail:
         deliveries: list[Delivery] = []
         for record in records:
             error = record.error()
+            if error is not None and of_no_group(error):
+                continue
             if error is not None:
                 denied = not_authorized(error, "READ", topic=record.topic() or "")
                 if denied is not None or error.fatal():

@@ -11,7 +11,7 @@ from confluent_kafka import Message as Record
 from kafka_transport.clients import Consumer
 from kafka_transport.cluster import Cluster
 from kafka_transport.config import CONSUMER_PROPERTIES, for_consumer
-from kafka_transport.errors import BrokerUnavailable, KafkaTransportError
+from kafka_transport.errors import BrokerUnavailable, KafkaTransportError, of_no_group
 from kafka_transport.operations.requests import Range
 from kafka_transport.partitions import Place
 
@@ -64,6 +64,8 @@ class Reader:
                 heard = time.monotonic()
                 place, offset = (str(record.topic()), record.partition() or 0), record.offset() or 0
                 error = record.error()
+                if error is not None and of_no_group(error):
+                    continue
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
                     raise _refused(error)
                 if place not in left:
@@ -85,6 +87,8 @@ class Reader:
                 continue
             place = (str(record.topic()), record.partition() or 0)
             error = record.error()
+            if error is not None and of_no_group(error):
+                continue
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
                 raise _refused(error)
             if place in waiting:
