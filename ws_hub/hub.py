@@ -263,6 +263,8 @@ class Hub:
                     websocket, claims, wanted[-1].channel, self._settings, self._feeds.subscriber
                 )
             place.fill(session)
+            # Judged; 2 KB that nobody asks for while the socket is open.
+            websocket.scope["headers"].clear()
             return await session.run()
 
 

@@ -34,7 +34,9 @@ def start_hub(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start
         **settings: Any,
     ) -> RunningHub:
         values = {"redis_url": redis_url, "secret_key": SECRET, **settings}
-        hub = RunningHub(HubSettings.model_validate(values), app, port, **(server or {}))
+        # As compose.yaml starts it; uvicorn's own default is in `test_process`.
+        options = {"ws": "ws_hub.lean:LeanWebSocket", **(server or {})}
+        hub = RunningHub(HubSettings.model_validate(values), app, port, **options)
         hub.start()
         running.append(hub)
         return hub
