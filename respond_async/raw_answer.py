@@ -1,6 +1,6 @@
 """An answer as the endpoint gave it: status, headers in order, body byte for byte."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 from fastapi import Response
@@ -12,6 +12,7 @@ from respond_async.large_rendering import Pieces
 from respond_async.scope import VERBATIM, Scope
 
 Message = MutableMapping[str, Any]
+Headers = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -48,7 +49,8 @@ def raw_answer(answer: Answer, pieces: Pieces, added: Mapping[str, str] | None =
 class Verbatim:
     """Sends a verbatim answer in place of what the app's middlewares make of a stand-in.
 
-    They had their turn when the answer was made: a second one would add their headers twice.
+    They had their turn when the answer was made: a second one would add their headers twice. But who
+    may read it is a matter of the page that asks now, so their CORS headers stand.
 
     Args:
         scope: The connection's.
@@ -72,7 +74,22 @@ class Verbatim:
         if self._answer is None:
             await self._send(message)
         elif message["type"] == "http.response.start":
+            self._answer.raw_headers = _readable(self._answer.raw_headers, message["headers"])
             await self._answer(self._scope, self._receive, self._send)
+
+
+def _readable(headers: Headers, added: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The headers with the CORS headers of `added`, each in the place of one there is."""
+    merged = list(headers)
+    for name, value in added:
+        place = next((at for at, (there, _) in enumerate(merged) if there == name), len(merged))
+        if name.startswith(b"access-control-"):
+            merged[place : place + 1] = [(name, value)]
+        elif name == b"vary" and b"origin" in value.lower():
+            varies = b",".join(there for key, there in merged if key == b"vary").lower()
+            if b"origin" not in varies and b"*" not in varies:
+                merged.append((b"vary", b"Origin"))
+    return merged
 
 
 def verbatim(scope: Scope, answer: Response) -> Response:

@@ -37,4 +37,4 @@ async def awaited(text: str) -> str:
     return text
 
 
-AsyncRequests.worker(celery, app="tests.support.shop.main:app")
+AsyncRequests.worker(celery, app=os.environ.get("SHOP_APP", "tests.support.shop.main:app"))
