@@ -224,6 +224,7 @@ class Jobs:
     async def close(self) -> None:
         """Closes what is open."""
         self._celery.close()
+        self._blocking.close()
         await self.waits.close()
         await self.redis.close()
 
