@@ -58,22 +58,20 @@ class Flow:
         """Whether partitions are."""
         return bool(self._paused)
 
-    def regulate(self, consumer: Consumer, assigned: Iterable[Place], *, cancelled: bool) -> None:
-        """Looks at each partition anew."""
+    def regulate(self, consumer: Consumer, assigned: set[Place], *, cancelled: bool) -> None:
+        """Looks anew at what is unfinished, full or waits to be due."""
         delayed = self._intake.waiting_places()
         full: set[str] = set()
         self.waits = self._may_wait(cancelled=cancelled)
         if not self.waits:
             full = {topic for topic, lane in self._lane_of.items() if self._is_full(lane)}
         self._held_back = bool(full)
-        hold = {
-            place
-            for place in assigned
-            if cancelled
-            or place[0] in full
-            or place in delayed
-            or self._partitions.ahead(place) >= self._options.max_ahead
-        }
+        most = self._options.max_ahead
+        hold = {p for p in self._partitions.unfinished() if self._partitions.ahead(p) >= most}
+        hold |= delayed
+        if cancelled or full:
+            hold.update(p for p in assigned if cancelled or p[0] in full)
+        hold &= assigned
         if hold == self._paused:
             return
         if hold - self._paused:

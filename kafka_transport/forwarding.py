@@ -43,8 +43,10 @@ class Forwarder:
 
     def retry(self) -> None:
         """Sends what the broker did not take once more."""
-        for step in self._take_failed():
-            self._send(step)
+        # Asked with each look for records.
+        if not self._failed.empty():
+            for step in self._take_failed():
+                self._send(step)
 
     def drop(self, places: Container[Place]) -> None:
         """These partitions went to another member, which will do what is left."""

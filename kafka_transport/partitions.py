@@ -28,6 +28,8 @@ class Partitions:
     def __init__(self) -> None:
         self._acks: Final[dict[Place, PartitionAcks]] = {}
         self._changed: Final[set[Place]] = set()
+        #: No partition that has a message which is not done is missing here; others may be in it.
+        self._unfinished: Final[set[Place]] = set()
         self._said: Final[deque[tuple[Callable[[PartitionAcks, int], None], Place, int]]] = deque()
 
     # From any thread.
@@ -64,14 +66,23 @@ class Partitions:
     def receive(self, place: Place, offset: int, timestamp: int) -> int | None:
         """Notes a record; how often it was delivered before, or None if it needs not be now."""
         self._changed.add(place)
+        self._unfinished.add(place)
         acks = self._acks[place]
         return acks.deliveries(offset) if acks.receive(offset, timestamp) else None
 
     def busy(self, waiting: Container[Place]) -> bool:
         """Whether a commit is due or may be soon; nothing is expected of `waiting`."""
         return bool(self._changed) or any(
-            acks.running for place, acks in self._acks.items() if place not in waiting
+            self._acks[place].running for place in self._unfinished if place not in waiting
         )
+
+    def unfinished(self) -> set[Place]:
+        """Partitions with a message that is not done; few of the many that an idle worker has."""
+        for place in list(self._unfinished):
+            acks = self._acks[place]
+            if not (acks.running or acks.ahead):
+                self._unfinished.remove(place)
+        return self._unfinished
 
     @property
     def running(self) -> int:
