@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from tests.support.ports import free_port
 from tests.support.scrape import TOKEN, Scrape
@@ -105,6 +106,42 @@ def test_a_run_of_successes_failures_retries_and_cancels_is_what_the_metrics_say
         "GET /waits/{seconds}",
     }  # fmt: skip
     assert CHANNEL not in app.text + seen.text
+
+
+def test_a_request_whose_worker_is_killed_is_counted_once(
+    kafka: str, redis_url: str, tmp_path: Path
+) -> None:
+    with Service(
+        tmp_path, kafka, redis_url, ASGI_APP="tests.support.measured:app", METRICS_TOKEN=TOKEN
+    ) as service:
+        first = service.worker("w1")
+        answer = service.accepted("GET", "/waits/4", CHANNEL)
+        task_id = answer.json()["meta"]["async_request_id"]
+
+        def runs() -> bool:
+            with redis.Redis.from_url(redis_url) as store:
+                return bool(store.exists(f"respond_async:running:{task_id}"))
+
+        wait_until(runs, within=20, what="it runs")
+        first.kill()
+        port = free_port()
+        service.environment["METRICS_PORT"] = str(port)
+        service.worker("w2")
+        service.result(task_id, CHANNEL, within=60)
+        wait_until(
+            lambda: Scrape(f"http://127.0.0.1:{port}").value(
+                "respond_async_requests_answered_total"
+            ),
+            within=10,
+            what="it is counted",
+        )
+        seen = Scrape(f"http://127.0.0.1:{port}")
+        assert seen.value("respond_async_requests_answered_total") == 1
+        assert seen.value("respond_async_request_redeliveries_total") == 1
+        # It waited once, for the worker that was killed.
+        assert seen.value("respond_async_request_wait_seconds_count") == 0
+        assert seen.value("respond_async_request_end_to_end_seconds_sum") > 4
+        assert Scrape(service.url).value("respond_async_requests_captured_total") == 1
 
 
 def test_a_bucket_names_a_request_and_its_trace(running: Running) -> None:
