@@ -66,6 +66,8 @@ class Bench:
         self.python = contenders_python()
         self.jobs = redis.Redis.from_url(redis_url)
         self.results = redis.Redis.from_url(redis_url.removesuffix("/0") + "/1")
+        #: CPU seconds of the worker for a task, by contender.
+        self.cpu: dict[str, list[float]] = {}
 
     def seconds(self, who: Contender, task: str, number: int, *args: float) -> float:
         """How long `number` waiting tasks take, from the begin of the first."""
@@ -74,10 +76,13 @@ class Bench:
         started = self.directory / queue
         environment = self._environment(who, queue, started)
         self._fill(environment, task, number, args)
-        with self._worker(who, environment):
+        with self._worker(who, environment) as process:
             wait_until(started.exists, within=60, what="the first task", every=0.002)
+            before, already = _cpu(process), self._done(who)
             wait_until(lambda: self._done(who) >= number, within=60, what="all results", every=0.01)
-            return time.time() - float(started.read_text())
+            took = time.time() - float(started.read_text())
+            self.cpu.setdefault(who.name, []).append((_cpu(process) - before) / (number - already))
+            return took
 
     def memory(self, who: Contender, number: int) -> tuple[float, float]:
         """MB of the idle worker, and with that many tasks in flight."""
@@ -162,6 +167,11 @@ class Bench:
         return int(self.results.dbsize())
 
 
+def _cpu(process: psutil.Process) -> float:
+    """Seconds of CPU of a worker and its children."""
+    return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
+
+
 def contenders_python() -> str:
     """The interpreter of an environment that has the project and the contenders."""
     python = str(ENVIRONMENT / "bin" / "python")
@@ -196,7 +206,8 @@ def take_turns(
             except AssertionError as error:
                 print(f"  ! {each.name}: {error}")
                 seconds[each.name].append(float("inf"))
-            print(f"  . {each.name}: {seconds[each.name][-1]:.2f} s", flush=True)
+            cpu = bench.cpu.get(each.name, [0.0])[-1] * 1e6
+            print(f"  . {each.name}: {seconds[each.name][-1]:.2f} s, {cpu:.0f} us CPU", flush=True)
     return seconds
 
 

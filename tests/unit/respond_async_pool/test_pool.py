@@ -33,7 +33,8 @@ def pool_of(app: Celery) -> AsyncioPool:
 def given_to_the_tracer(app: Celery, body: bytes) -> tuple[Any, ...]:
     """What a job of a request's is begun with; the pool is not started."""
     message = Message(
-        body, content_type="application/json", content_encoding="utf-8",
+        body,  # type: ignore[arg-type]
+        content_type="application/json", content_encoding="utf-8",
         headers={"id": "1", "task": "nothing"},
     )  # fmt: skip
     request = Request(message, app=app, hostname="here")
