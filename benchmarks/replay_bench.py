@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -53,6 +52,12 @@ CHANNEL = "anon.channel-of-the-benchmark"
 
 def body(pieces: int) -> bytes:
     return json.dumps({"article": "a pound of apples", "pieces": pieces}).encode()
+
+
+async def published(
+    publisher: ReplayPublisher, requests: list[tuple[CapturedRequest, str]]
+) -> None:
+    await asyncio.gather(*(publisher.confirmed(*request) for request in requests))
 
 
 class Bench:
@@ -151,7 +156,7 @@ class Bench:
         ids, sealer = TaskIds(settings), Sealer(settings, "request")
         with Celery(broker=f"kafka://{self.kafka}", set_as_current=False) as celery:
             publisher = ReplayPublisher(celery, queue, 30)
-            sent: list[Any] = []
+            waiting: list[tuple[CapturedRequest, str]] = []
             for _ in range(number):
                 now = datetime.now(UTC)
                 scope = {
@@ -159,10 +164,9 @@ class Bench:
                     "client": ("127.0.0.1", 1), "server": ("bench", 80), "headers": HEADERS,
                 }  # fmt: skip
                 request = CapturedRequest.of(scope, ids.make(CHANNEL, now), now, CHANNEL)
-                publisher.is_ready(request) or publisher.connect(request)
-                sent.append(publisher.begin(request, request.sealed(body(pieces), sealer)))
-            for confirmation in sent:
-                confirmation.result(60)
+                waiting.append((request, request.sealed(body(pieces), sealer)))
+            publisher.connect(waiting[0][0])
+            asyncio.run(published(publisher, waiting))
 
     @contextmanager
     def running(self, environment: dict[str, str], concurrency: int) -> Iterator[psutil.Process]:

@@ -20,6 +20,7 @@ from kafka_transport.message import Message
 from kafka_transport.publish_batch import PublishBatch
 from kafka_transport.publisher import Destination, Outgoing
 from kafka_transport.subscription import Prefetch, Subscription
+from kafka_transport.template import Template
 from kafka_transport.topics import EXCHANGE
 from kafka_transport.wire import PreparedMessage, encode, message_id
 
@@ -233,6 +234,13 @@ class Channel(base.StdChannel):
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """What kombu's `Producer.batch()` publishes with."""
         return PublishBatch(self, max_size)
+
+    def template(self, message: PreparedMessage, words: tuple[str, ...], **where: Any) -> Template:
+        """A message to be published again and again, from an event loop, with `words` replaced.
+
+        `where` is what `basic_publish` is given.
+        """
+        return Template(self, lambda: self._transport, message, words, **where)
 
     def _return(self, message: PreparedMessage, exchange: str, routing_key: str) -> None:
         """AMQP's basic.return, to the `on_return` of kombu's producers."""

@@ -147,7 +147,18 @@ class Publisher:
     def hasten(self) -> None:
         """Somebody waits now for the reports of what was posted."""
         self._last_awaited = time.monotonic()
-        self._awaited.set()
+        if not self._awaited.is_set():
+            self._awaited.set()
+
+    def relieve(self) -> None:
+        """Somebody calls `serve` from now on; until then reports come every half second."""
+        if self._awaited.is_set():
+            self._awaited.clear()
+
+    def serve(self) -> int:
+        """Looks at the reports there are, in this thread; how many are still to come."""
+        self._producer.poll(0)
+        return len(self._producer)
 
     def _queue(self, record: Outgoing, report: Report) -> None:
         (topic, partitions, partition), value, headers, key = record

@@ -48,7 +48,12 @@ class Admission:
         self._retry_after: Final = settings.retry_after_seconds
         self._keys: Final = IdempotencyKeys(settings, connection)
         self._limits: Final = AppLimits(settings, connection)
+        self._limited: Final = self._limits.any
         self.backlogs: Final = backlogs
+
+    def is_free(self, key: str | None) -> bool:
+        """Whether a request is let in without asking anybody: `admitted` would do nothing."""
+        return key is None and not self._limited
 
     @asynccontextmanager
     async def admitted(
@@ -78,7 +83,7 @@ class Admission:
             request = request.model_copy(
                 update={"task_id": record.task_id, "accepted_at": record.accepted_at}
             )
-        limited = self._limits.any
+        limited = self._limited
         try:
             if limited:
                 await self._asked(self._limits.enter(request))

@@ -14,7 +14,8 @@ from starlette.routing import Router
 from respond_async.accepted import AppRecords
 from respond_async.admission import Admission
 from respond_async.cancelling import CANCELLED_STATUS, Cancelling
-from respond_async.capture import Capture, CapturePoint, documented
+from respond_async.capture import Capture, documented
+from respond_async.capture_point import CapturePoint
 from respond_async.claims import Claims
 from respond_async.connections import AppRedis, app_blocking_redis, worker_redis
 from respond_async.ends import log_end
@@ -24,6 +25,7 @@ from respond_async.later import LaterWrites
 from respond_async.metrics.routes import Routes
 from respond_async.observed import MeasuredCapture, ObservedCelery
 from respond_async.openapi import ACCEPTED_RESPONSE
+from respond_async.options import OptionPatterns
 from respond_async.overload import Backlogs
 from respond_async.owned import OwnedReads, OwnedWrites
 from respond_async.ownership import Ownership
@@ -117,11 +119,13 @@ class AsyncRequests:
             stored=stored,
             waits=self._waits,
         )
+        #: The settings' options of endpoints.
+        self.patterns = OptionPatterns(self.settings.endpoint_options)
         # Of what comes after it.
         app.router.responses = {**ACCEPTED_RESPONSE, **app.router.responses}
         app.router.dependencies.append(Depends(documented))
         app.router.middleware_stack = CapturePoint(
-            app.router.middleware_stack, app.router, self.capture, own
+            app.router.middleware_stack, app.router, self.capture, own, self.patterns
         )
         self._wrap(app, identities)
         self._close_with(app)

@@ -4,33 +4,32 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import redis
 from fastapi import Header, Request, Response
-from starlette.datastructures import Headers
-from starlette.routing import BaseRoute, Match, Router
 
 from respond_async.accepted import AppRecords
 from respond_async.admission import Admission
+from respond_async.asking import Asking
 from respond_async.celery_face import CeleryFace
 from respond_async.claims import Claims, ClaimWriter
 from respond_async.envelope import BodyClaim, CapturedRequest
 from respond_async.errors import StoreUnavailableError
-from respond_async.idempotency import IDEMPOTENCY_HEADER, read_key
+from respond_async.idempotency import read_key
 from respond_async.identity import Identities, Identity
-from respond_async.options import Chosen, OptionsTable
+from respond_async.options import Chosen
 from respond_async.owned import OwnedWrites
 from respond_async.paths import RESULT_PATH
 from respond_async.prefer import Preferences, parse_prefer
 from respond_async.problems import Problem, unavailable
 from respond_async.publishing import BrokerUnavailableError
 from respond_async.raw_answer import raw_answer, verbatim
-from respond_async.raw_request import App, RawRequest, Receive, Send
-from respond_async.scope import ASYNC_HEADER, RAW_REQUEST, Scope, replay_info
+from respond_async.raw_request import RawRequest
+from respond_async.scope import Scope, replay_info
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
 from respond_async.stored import StoredAnswers
@@ -81,53 +80,61 @@ class Capture:
         Raises:
             Problem: It cannot be accepted.
         """
-        headers = Headers(scope=raw.scope)
-        await self._identities.prepare(headers)
-        owner, made_channel = self._owner(headers)
+        asking = Asking.of(raw.scope["headers"])
+        owner, made_channel = await self._owner(asking)
         await self._identities.refuse_revoked(owner)
-        self._refuse_readable_credentials(headers)
-        key = self._idempotency_key(headers, made_channel)
+        if asking.has_credentials:
+            self._refuse_readable_credentials()
+        key = self._idempotency_key(asking, made_channel)
         queue = (chosen and chosen.options.plan.queue) or self._settings.kafka_topic
         self._admission.backlogs.check(queue)
         now = datetime.now(UTC)
         task_id = self._ids.make(owner.channel, now)
-        request = CapturedRequest.of(self._without_dropped(raw.scope), task_id, now, owner.channel)
         digest = hashlib.sha256() if key is not None else None
         try:
             body, claim = await self._body(raw, task_id, digest)
         except StoreUnavailableError as error:
             raise self._refused(task_id, "storage", error) from None
-        request = request.model_copy(update={"claim": claim})
         try:
-            if chosen is not None:
-                plan = chosen.plan(raw.scope, None if claim else body)
-                request = request.model_copy(update={"plan": plan})
-            request = await self._admitted(request, body, key, digest.digest() if digest else b"")
+            request = CapturedRequest.of(
+                self._without_dropped(raw.scope),
+                task_id,
+                now,
+                owner.channel,
+                claim=claim,
+                plan=chosen.plan(raw.scope, None if claim else body) if chosen else None,
+            )
+            if self._admission.is_free(key):
+                await self._accept(request, body)
+            else:
+                request = await self._admitted(request, body, key, digest)
         except Problem:
             if claim is not None:
                 await self._discard(task_id)
             raise
-        preferences = parse_prefer(headers.getlist("prefer"))
-        direct = await self._direct(request, preferences)
+        preferences = parse_prefer(asking.prefer)
+        direct = await self._direct(request, preferences) if preferences.wait_seconds else None
         if direct is not None:
             return verbatim(raw.scope, direct)
         place = self._admission.backlogs.place(queue)
-        applied = preferences.applied(asynchronously=True)
-        added = {**place, "Preference-Applied": applied}
-        return self._answer(raw.scope, request.task_id, made_channel, added)
+        return self._accepted(raw.scope, request.task_id, made_channel, preferences, place)
 
     async def _admitted(
-        self, request: CapturedRequest, body: bytes, key: str | None, digest: bytes
+        self,
+        request: CapturedRequest,
+        body: bytes,
+        key: str | None,
+        digest: "hashlib._Hash | None",
     ) -> CapturedRequest:
         """The request as the queue has it: under the id of an earlier one with the same key."""
         task_id, claim = request.task_id, request.claim
-        async with self._admission.admitted(request, key, digest) as admitted:
+        digested = digest.digest() if digest else b""
+        async with self._admission.admitted(request, key, digested) as admitted:
             request = admitted.request
             if not admitted.repeated:
                 if claim is not None and request.task_id != task_id:
                     await self._move(claim, task_id, request.task_id)
                 await self._accept(request, body)
-                self._owned.add(request)
             elif claim is not None:
                 await self._discard(task_id)
         return request
@@ -135,8 +142,6 @@ class Capture:
     async def _direct(self, request: CapturedRequest, preferences: Preferences) -> Response | None:
         """The endpoint's own answer, if it is there within the time that the client waits."""
         seconds = min(preferences.wait_seconds or 0, self._settings.long_poll_max_seconds)
-        if not seconds:
-            return None
         issued = self._ids.read(request.task_id)
         try:
             answer = await self._waits.until(
@@ -156,8 +161,8 @@ class Capture:
         return raw_answer(answer, self._stored.pieces(request.task_id, answer), added)
 
     @staticmethod
-    def _idempotency_key(headers: Headers, made_channel: str | None) -> str | None:
-        key = read_key(headers.getlist(IDEMPOTENCY_HEADER))
+    def _idempotency_key(asking: Asking, made_channel: str | None) -> str | None:
+        key = read_key(asking.idempotency_key)
         if key is not None and made_channel is not None:
             raise Problem(
                 400,
@@ -215,11 +220,12 @@ class Capture:
                 await asyncio.shield(writer.abandon())
             raise
 
-    def _owner(self, headers: Headers) -> tuple[Identity, str | None]:
+    async def _owner(self, asking: Asking) -> tuple[Identity, str | None]:
         """The caller, and the name of the channel that was made for them if one was."""
+        authorization = asking.authorization[0] if asking.authorization else None
+        await self._identities.prepare(authorization)
         # Asked for by `Prefer` alone: whoever the token names, or a channel made now.
-        given = headers.getlist(ASYNC_HEADER) or ["true"]
-        value, *others = {value.strip() for value in given}
+        value, *others = {value.strip() for value in asking.asynchronously or ["true"]}
         wants_own = value.lower() == "true"
         if others or not (wants_own or is_anonymous_name(value)):
             raise Problem(
@@ -228,16 +234,14 @@ class Capture:
                 " 16 to 128 characters of A-Z a-z 0-9 _ -.",
             )
         # With a valid token the channel is the user's own, whatever name the header has.
-        bearer = self._identities.of_token(headers)
+        bearer = self._identities.of_token(authorization)
         made = secrets.token_urlsafe(24) if wants_own and bearer is None else None
         owner = bearer or self._identities.anonymous(made or value)
         assert owner is not None
         return owner, made
 
-    def _refuse_readable_credentials(self, headers: Headers) -> None:
-        if self._sealer.encrypts:
-            return
-        if "authorization" in headers or "cookie" in headers:
+    def _refuse_readable_credentials(self) -> None:
+        if not self._sealer.encrypts:
             raise Problem(
                 503,
                 "A request with Authorization or Cookie is not queued unencrypted:"
@@ -253,6 +257,7 @@ class Capture:
                 raise
             what = "queue" if isinstance(error, BrokerUnavailableError) else "storage"
             raise self._refused(request.task_id, what, error) from None
+        self._owned.add(request)
 
     def _refused(self, task_id: str, what: str, error: Exception) -> Problem:
         # Which server and why is for the operator alone.
@@ -272,71 +277,41 @@ class Capture:
                 "request %s: what was stored ends by its TTL: %s", request.task_id, error
             )
 
-    def _answer(
-        self, scope: Scope, task_id: str, made_channel: str | None, added: Mapping[str, str]
+    def _accepted(
+        self,
+        scope: Scope,
+        task_id: str,
+        made_channel: str | None,
+        preferences: Preferences,
+        place: Mapping[str, str],
     ) -> Response:
         # Neither an id nor a channel's name has a character that JSON escapes.
         named = f',"channel":"{made_channel}"' if made_channel is not None else ""
-        root = scope.get("root_path", "").rstrip("/")
-        return Response(
-            f'{{"data":null,"meta":{{"async_request_id":"{task_id}"{named}}}}}',
-            202,
-            {
-                "Location": quote(root) + RESULT_PATH.format(task_id=task_id),
-                "Retry-After": str(self._settings.retry_after_seconds),
-                "Vary": "Prefer, X-Async-Request",
-                "Cache-Control": "no-store",
-                **added,
-            },
-            "application/json",
+        body = f'{{"data":null,"meta":{{"async_request_id":"{task_id}"{named}}}}}'
+        root = quote(scope.get("root_path", "").rstrip("/"))
+        return Accepted(
+            body.encode(),
+            [
+                (b"content-length", b"%d" % len(body)),
+                (b"content-type", b"application/json"),
+                (b"location", (root + RESULT_PATH.format(task_id=task_id)).encode()),
+                (b"retry-after", b"%d" % self._settings.retry_after_seconds),
+                (b"vary", b"Prefer, X-Async-Request"),
+                (b"cache-control", b"no-store"),
+                *((name.lower().encode(), value.encode()) for name, value in place.items()),
+                (b"preference-applied", preferences.applied(asynchronously=True).encode()),
+            ],
         )
 
 
-class CapturePoint:
-    """Stands between a FastAPI app's middlewares and its router.
+class Accepted(Response):
+    """The 202, made of what needs no more work: Starlette's own constructor takes a while."""
 
-    Here, and not in a dependency, so that mounted apps, plain routes and bodies that FastAPI
-    cannot parse are captured too; and behind the middlewares, so that they refuse what they
-    refuse and add their headers (CORS) to the 202. What no route takes (404, 405, a redirect to
-    the path with a slash) is answered at once: a worker would give the same answer.
-
-    Args:
-        app: What routes.
-        router: Knows the routes.
-        capture: Accepts.
-        own: Routes of the library, which are never captured.
-    """
-
-    def __init__(
-        self, app: App, router: Router, capture: Capture, own: Collection[BaseRoute]
-    ) -> None:
-        self._app = app
-        self._router = router
-        self._capture = capture
-        self._own = own
-        self._options = OptionsTable(router)
-
-    def exempt(self, routes: Collection[BaseRoute]) -> None:
-        """Has these routes never captured either."""
-        self._own = [*self._own, *routes]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one connection (ASGI)."""
-        raw = scope.get(RAW_REQUEST)
-        if scope["type"] != "http" or not isinstance(raw, RawRequest):
-            await self._app(scope, receive, send)
-        elif self._is_captured(scope):
-            response = await self._capture.accept(raw, self._options.chosen(scope))
-            await response(scope, receive, send)
-        else:
-            raw.release()
-            await self._app(scope, receive, send)
-
-    def _is_captured(self, scope: Scope) -> bool:
-        for route in self._router.routes:
-            if route.matches(scope)[0] is Match.FULL:
-                return route not in self._own
-        return False
+    def __init__(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status_code = 202
+        self.background = None
+        self.body = body
+        self.raw_headers = headers
 
 
 async def documented(

@@ -5,9 +5,8 @@ threads that run the app's own endpoints, and each call has a deadline.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from threading import Lock
 from typing import Any, Final, ParamSpec, TypeVar
@@ -51,7 +50,6 @@ class CeleryFace:
         self._making = Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._deadline = settings.kafka_publish_timeout_seconds + _MARGIN_SECONDS
-        self._arrivals = _Arrivals()
         self._publisher: ReplayPublisher | None = None
 
     async def publish(self, request: CapturedRequest, body: bytes, sealer: Sealer) -> None:
@@ -69,34 +67,22 @@ class CeleryFace:
             sealed = await self._in_thread(request.sealed, body, sealer)
         else:
             sealed = request.sealed(body, sealer)
-        if self._publisher is not None and self._publisher.is_ready(request):
-            await self._confirmed(self._publisher.begin(request, sealed))
-            return
+        publisher = self._publisher
+        if publisher is None or not publisher.is_ready(request):
+            publisher = await self._by(self._deadline, self._connected, request)
+        if publisher is None:
+            await self._by(self._deadline, self._publish, request, sealed)
+        else:
+            await publisher.confirmed(request, sealed)
+
+    async def _by(
+        self, deadline: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         try:
-            async with asyncio.timeout(self._deadline):
-                await self._in_thread(self._publish, request, sealed)
+            async with asyncio.timeout(deadline):
+                return await self._in_thread(call, *args, **kwargs)
         except TimeoutError:
-            raise self._late() from None
-
-    async def _confirmed(self, confirmation: "Future[None]") -> None:
-        # Not `asyncio.wrap_future`: a caller that gives up would cancel what the broker's client is
-        # to end. And one wake-up of the loop for all that the broker confirmed at once.
-        loop = asyncio.get_running_loop()
-        ended = loop.create_future()
-        confirmation.add_done_callback(lambda _: self._arrivals.put(loop, ended))
-        timer = loop.call_later(self._deadline, _settle, ended)
-        try:
-            await ended
-        finally:
-            timer.cancel()
-        if not confirmation.done():
-            raise self._late()
-        error = confirmation.exception()
-        if error is not None:
-            raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
-
-    def _late(self) -> BrokerUnavailableError:
-        return BrokerUnavailableError(f"no confirmation within {self._deadline:g} s")
+            raise BrokerUnavailableError(f"no confirmation within {deadline:g} s") from None
 
     async def meta(self, task_id: str) -> dict[str, Any]:
         """What the result backend has: at least `status`, one of Celery's states.
@@ -143,12 +129,13 @@ class CeleryFace:
             future = self._executor.submit(call, *args, **kwargs)
         return await asyncio.wrap_future(future)
 
-    def _publish(self, request: CapturedRequest, sealed: str) -> None:
+    def _connected(self, request: CapturedRequest) -> ReplayPublisher | None:
+        """What publishes from the loop; None where the broker's transport cannot."""
         publisher = self._made_publisher()
-        if publisher.connect(request):
-            _wait(publisher.begin(request, sealed), self._deadline)
-        else:
-            publisher.publish(request, sealed)
+        return publisher if publisher.connect(request) else None
+
+    def _publish(self, request: CapturedRequest, sealed: str) -> None:
+        self._made_publisher().publish(request, sealed)
 
     def _made_publisher(self) -> ReplayPublisher:
         # The first requests come in several threads at once.
@@ -183,43 +170,6 @@ class CeleryFace:
         if not isinstance(self._given, Celery):
             self._given = load(self._given, Celery)
         return self._given
-
-
-class _Arrivals:
-    """Futures of a loop that another thread ends, as many as there are at one wake-up."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._woken = False
-
-    def put(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
-        """Ends the future soon; from any thread."""
-        self._waiting.append(ended)
-        # Read after the append, and cleared before the first `popleft`: nothing is left lying.
-        if not self._woken:
-            self._woken = True
-            try:
-                loop.call_soon_threadsafe(self._settle)
-            except RuntimeError:
-                # The loop is closed; another may come (tests).
-                self._woken = False
-
-    def _settle(self) -> None:
-        self._woken = False
-        while self._waiting:
-            _settle(self._waiting.popleft())
-
-
-def _settle(ended: "asyncio.Future[None]") -> None:
-    if not ended.done():
-        ended.set_result(None)
-
-
-def _wait(confirmation: "Future[None]", seconds: float) -> None:
-    try:
-        confirmation.result(seconds)
-    except Exception as error:
-        raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
 
 
 def load(where: str, kind: type[T]) -> T:

@@ -60,7 +60,16 @@ class CapturedRequest(BaseModel):
     route: str = ""
 
     @classmethod
-    def of(cls, scope: dict[str, Any], task_id: str, accepted_at: datetime, channel: str) -> Self:
+    def of(
+        cls,
+        scope: dict[str, Any],
+        task_id: str,
+        accepted_at: datetime,
+        channel: str,
+        *,
+        claim: BodyClaim | None = None,
+        plan: Plan | None = None,
+    ) -> Self:
         """Takes what a replay needs out of an ASGI HTTP scope."""
         raw_path = scope.get("raw_path") or quote(scope["path"], errors="replace").encode()
         return cls(
@@ -82,6 +91,8 @@ class CapturedRequest(BaseModel):
             server=scope.get("server"),
             request_id=scope.get(REQUEST_ID, ""),
             route=scope.get(ROUTE, ""),
+            claim=claim,
+            plan=plan,
         )
 
     @property

@@ -69,7 +69,9 @@ class Gateway:
             self._settings.request_body_timeout_seconds,
         )
         try:
-            response = await self._requests.capture.accept(raw)
+            response = await self._requests.capture.accept(
+                raw, self._requests.patterns.chosen(scope)
+            )
         except Problem as problem:
             response = await answer_problem(Request(scope), problem)
         await response(scope, receive, send)

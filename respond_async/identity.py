@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 from fastapi import Query
 from redis.exceptions import RedisError
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from respond_async.connections import AppRedis
@@ -68,23 +67,23 @@ class Identities:
         # Without a key a captured request proves nothing: then its token must.
         self._sealed = bool(settings.secret_key)
 
-    async def prepare(self, headers: Headers) -> None:
-        """Fetches the key that the request's token was signed with, if that is to be fetched."""
-        token = self._bearer(headers)
+    async def prepare(self, authorization: str | None) -> None:
+        """Fetches the key that the token of that header was signed with, if it is to be fetched."""
+        token = self._bearer(authorization)
         if token is not None:
             await self._tokens.prepare(token)
 
-    def of_token(self, headers: Headers, at: datetime | None = None) -> Identity | None:
-        """The bearer of the request's token; None without one, or if tokens are ignored.
+    def of_token(self, authorization: str | None, at: datetime | None = None) -> Identity | None:
+        """The bearer of the token; None without one, or if tokens are ignored.
 
         Args:
-            headers: The request's.
+            authorization: The request's header of that name.
             at: The moment the token is judged by; default: now.
 
         Raises:
             Problem: 401, the token is not valid.
         """
-        token = self._bearer(headers)
+        token = self._bearer(authorization)
         if token is None:
             return None
         try:
@@ -109,10 +108,10 @@ class Identities:
             detail = "Whether the token was revoked is not known now: try again."
             raise unavailable(detail, self._retry_after) from None
 
-    def _bearer(self, headers: Headers) -> str | None:
-        if self._ignores_tokens:
+    def _bearer(self, authorization: str | None) -> str | None:
+        if self._ignores_tokens or authorization is None:
             return None
-        scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+        scheme, _, token = authorization.strip().partition(" ")
         return token.strip() if scheme.lower() == "bearer" else None
 
     def anonymous(self, name: str | None) -> Identity | None:
@@ -137,7 +136,8 @@ class Identities:
         if info is not None and self._sealed:
             # Sealed when its token had been verified; by now the key that signed that may be gone.
             return Identity(user_of_channel(info.channel), info.channel)
-        bearer = self.of_token(connection.headers, info.accepted_at if info else None)
+        authorization = connection.headers.get("authorization")
+        bearer = self.of_token(authorization, info.accepted_at if info else None)
         if bearer is not None:
             return bearer
         if info is not None:
@@ -158,7 +158,7 @@ async def optional_identity(connection: HTTPConnection) -> Identity | None:
     identities = connection.scope.get(IDENTITIES)
     if not isinstance(identities, Identities):
         raise ConfigurationError("identities need AsyncRequests(app, celery=...) on this app")
-    await identities.prepare(connection.headers)
+    await identities.prepare(connection.headers.get("authorization"))
     identity = identities.of(connection)
     if identity is not None:
         try:

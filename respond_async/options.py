@@ -4,15 +4,16 @@
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import routing
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Mount, compile_path
 
 from respond_async.errors import ConfigurationError
-from respond_async.plan import Plan, Retry
+from respond_async.plan import EndpointOptions, Plan, Retry
 from respond_async.problems import Problem
 from respond_async.scope import Scope
 
@@ -111,27 +112,30 @@ class Chosen:
 
 
 class OptionsTable:
-    """The options of an app's endpoints; of those in mounted apps none.
+    """The options of an app's endpoints, those of mounted apps with it.
 
     Args:
-        router: The app's.
+        routes: The app's; read anew when there are more of them.
     """
 
-    def __init__(self, router: Router) -> None:
-        self._router: Final = router
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        self._routes: Final = routes
         self._size = -1
-        self._routes: list[tuple[Any, AsyncOptions | None]] = []
+        self._entries: list[tuple[Any, AsyncOptions | OptionsTable | None]] = []
 
     def chosen(self, scope: Scope) -> Chosen | None:
         """The options of the endpoint that the request goes to; None if it has none."""
-        if self._size != len(self._router.routes):
+        return self._chosen(route_path(scope), scope["method"], {})
+
+    def _chosen(self, path: str, method: str, params: dict[str, Any]) -> Chosen | None:
+        if self._size != len(self._routes):
             self._read()
-        if not self._routes:
-            return None
-        path = route_path(scope)
-        for route, options in self._routes:
+        for route, options in self._entries:
             match = route.path_regex.match(path)
-            if match is None or (route.methods and scope["method"] not in route.methods):
+            if match is None:
+                continue
+            mounted = isinstance(options, OptionsTable)
+            if not mounted and route.methods and method not in route.methods:
                 continue
             if options is None:
                 return None
@@ -139,21 +143,74 @@ class OptionsTable:
                 name: route.param_convertors[name].convert(value)
                 for name, value in match.groupdict().items()
             }
-            return Chosen(options, converted)
+            if isinstance(options, OptionsTable):
+                # As Starlette: what a mount takes goes to nobody else.
+                left = "/" + converted.pop("path")
+                return options._chosen(left, method, {**params, **converted})  # noqa: SLF001
+            return Chosen(options, {**params, **converted})
         return None
 
     def _read(self) -> None:
-        self._size = len(self._router.routes)
+        self._size = len(self._routes)
         # FastAPI before 0.130 or so has the routes of included routers in the app's own list.
         expanded: Any = getattr(routing, "iter_route_contexts", iter)
-        routes = [
-            (route, _found(getattr(route, "dependant", None)))
-            for route in expanded(self._router.routes)
-            if getattr(route, "path_regex", None) is not None
-        ]
+        entries: list[tuple[Any, AsyncOptions | OptionsTable | None]] = []
+        for route in expanded(self._routes):
+            mount = getattr(route, "starlette_route", None) or getattr(
+                route, "original_route", route
+            )
+            if isinstance(mount, Mount):
+                entries.append((mount, OptionsTable(mount.routes or ())))
+            elif getattr(route, "path_regex", None) is not None:
+                entries.append((route, _found(getattr(route, "dependant", None))))
         # Those behind the last one with options decide nothing.
-        last = max((place for place, (_, has) in enumerate(routes, 1) if has), default=0)
-        self._routes = routes[:last]
+        last = max((place for place, (_, has) in enumerate(entries, 1) if has), default=0)
+        self._entries = entries[:last]
+
+
+class OptionPatterns:
+    """The options that ENDPOINT_OPTIONS names, by method and path.
+
+    Args:
+        patterns: Options by `METHOD /path/{parameter}`, or by the path alone for every method.
+
+    Raises:
+        ConfigurationError: A pattern or its options cannot work.
+    """
+
+    def __init__(self, patterns: Mapping[str, EndpointOptions]) -> None:
+        self._patterns: Final = [
+            (*_compiled(pattern), async_options(**dict(options)))
+            for pattern, options in patterns.items()
+        ]
+
+    def chosen(self, scope: Scope) -> Chosen | None:
+        """The options of the first pattern that the request matches; None if there is none."""
+        if not self._patterns:
+            return None
+        path, method = route_path(scope), scope["method"]
+        for asked, regex, converters, options in self._patterns:
+            match = regex.match(path) if asked in {"", method} else None
+            if match is not None:
+                return Chosen(
+                    options,
+                    {name: converters[name].convert(value)
+                     for name, value in match.groupdict().items()},
+                )  # fmt: skip
+        return None
+
+
+def _compiled(pattern: str) -> tuple[str, re.Pattern[str], Mapping[str, Any]]:
+    method, _, path = pattern.rpartition(" ")
+    if not path.startswith("/") or (method and not method.isalpha()):
+        raise ConfigurationError(
+            f'ENDPOINT_OPTIONS: {pattern!r} must be "METHOD /path/{{parameter}}" or "/path"'
+        )
+    try:
+        regex, _, converters = compile_path(path)
+    except (AssertionError, ValueError) as error:
+        raise ConfigurationError(f"ENDPOINT_OPTIONS: {pattern!r}: {error}") from None
+    return method.upper(), regex, converters
 
 
 def route_path(scope: Scope) -> str:

@@ -12,6 +12,8 @@ what the app lost, killed in that moment, is there from then on.
 import base64
 import binascii
 import json
+import time
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,21 +40,27 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Read at once while looking for what a filter or cursor lets through.
 _CHUNK: Final = 100
 
-# KEYS: owned, asked, notified. ARGV: microseconds, id, what was asked, seconds, how many are kept,
-# what says that it was forgotten: that may be sooner than this.
+# KEYS, for each request: owned, asked, notified. ARGV: seconds, how many are kept, what says that it
+# was forgotten: that may be sooner than this; then for each request: microseconds, id, what was asked.
 _ADD: Final = """
-if redis.call('get', KEYS[3]) == ARGV[6] then return 0 end
-if redis.call('zadd', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('hset', KEYS[2], ARGV[2], ARGV[3])
-redis.call('expire', KEYS[1], ARGV[4])
-redis.call('expire', KEYS[2], ARGV[4])
-local old = redis.call('zrange', KEYS[1], 0, -1 - ARGV[5])
-for _, id in ipairs(old) do
-  redis.call('zrem', KEYS[1], id)
-  redis.call('hdel', KEYS[2], id)
+for place = 1, #KEYS, 3 do
+  local owned, asked, id = KEYS[place], KEYS[place + 1], ARGV[place + 4]
+  if redis.call('get', KEYS[place + 2]) ~= ARGV[3]
+      and redis.call('zadd', owned, ARGV[place + 3], id) == 1 then
+    redis.call('hset', asked, id, ARGV[place + 5])
+    redis.call('expire', owned, ARGV[1])
+    redis.call('expire', asked, ARGV[1])
+    for _, old in ipairs(redis.call('zrange', owned, 0, -1 - ARGV[2])) do
+      redis.call('zrem', owned, old)
+      redis.call('hdel', asked, old)
+    end
+  end
 end
-return 1
 """
+# Redis does nothing else while the script runs.
+_ADDED_AT_ONCE: Final = 100
+_MOST_WAITING: Final = 100_000
+_ANNOUNCED_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +88,37 @@ class OwnedWrites:
         self._most: Final = settings.list_max_requests
         self._sealer: Final = Sealer(settings, "listed")
         self._later: Final = later
+        self._waiting: Final[deque[CapturedRequest]] = deque(maxlen=_MOST_WAITING)
+        self._announced_until = 0.0
 
     def add(self, request: CapturedRequest) -> None:
         """Lists the request soon; does nothing if it is listed."""
-        if self._most:
-            self._later.put(lambda pipe: self._add(pipe, request))
+        if not self._most:
+            return
+        self._waiting.append(request)
+        # Read after the append, and cleared before the first `popleft`: none is left lying. Not for
+        # ever: a fork, or more writes than wait at most, may have lost the announcement.
+        now = time.monotonic()
+        if now > self._announced_until:
+            self._announced_until = now + _ANNOUNCED_SECONDS
+            self._later.put(self._add)
 
-    def _add(self, pipe: Pipeline, request: CapturedRequest) -> None:
-        name = self._sealer.names(request.channel)[0]
-        asked = json.dumps([request.method, request.endpoint]).encode()
-        pipe.eval(
-            _ADD,
-            3,
-            _owned(name),
-            _asked(name),
-            key("notified", request.task_id),
-            str(_microseconds(request.accepted_at)),
-            request.task_id,
-            self._sealer.seal(asked, request.task_id),
-            str(self._ttl),
-            str(self._most),
-            FORGOTTEN,
-        )
+    def _add(self, pipe: Pipeline) -> None:
+        self._announced_until = 0.0
+        while self._waiting:
+            keys: list[str] = []
+            args: list[str | int] = [self._ttl, self._most, FORGOTTEN]
+            while self._waiting and len(keys) < _ADDED_AT_ONCE * 3:
+                request = self._waiting.popleft()
+                name = self._sealer.names(request.channel)[0]
+                asked = json.dumps([request.method, request.endpoint]).encode()
+                keys += [_owned(name), _asked(name), key("notified", request.task_id)]
+                args += [
+                    _microseconds(request.accepted_at),
+                    request.task_id,
+                    self._sealer.seal(asked, request.task_id),
+                ]
+            pipe.eval(_ADD, len(keys), *keys, *map(str, args))
 
 
 class OwnedReads:

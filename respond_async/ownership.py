@@ -35,8 +35,9 @@ class Ownership:
             Problem: 401, the request names nobody, or its token is not valid or was revoked; 503,
                 whether it was is not known.
         """
-        await self._identities.prepare(request.headers)
-        bearer = self._identities.of_token(request.headers)
+        authorization = request.headers.get("authorization")
+        await self._identities.prepare(authorization)
+        bearer = self._identities.of_token(authorization)
         if bearer is not None:
             await self._identities.refuse_revoked(bearer)
             return bearer.channel

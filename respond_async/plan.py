@@ -76,6 +76,18 @@ class Plan(BaseModel):
         return options
 
 
+class EndpointOptions(BaseModel):
+    """What a setting says of an endpoint: the arguments of `async_options`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    queue: str | None = None
+    priority: int | None = None
+    timeout: float | None = None
+    retries: Retry | None = None
+    partition_key: str | None = None
+
+
 def qualified_name(kind: type) -> str:
     """`module.Class`, as `Retry.exceptions` names it."""
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -38,10 +38,15 @@ class Preferences:
         return ", ".join(["respond-async", *wait] if asynchronously or not wait else wait)
 
 
+_NONE: Final = Preferences()
+
+
 def parse_prefer(values: Iterable[str]) -> Preferences:
     """The preferences in the values of a request's `Prefer` headers, in order."""
-    found: dict[str, str] = {}
     text = ",".join(values)
+    if not text:
+        return _NONE
+    found: dict[str, str] = {}
     for member in _members(text) if len(text) <= _LONGEST_TEXT else ():
         match = _PREFERENCE.match(member)
         if match is not None:

@@ -8,8 +8,10 @@ is shown of the request, and the sealed request. Where somebody wants to know of
 message is compressed, Celery's own code makes and sends each.
 """
 
+import asyncio
+from collections.abc import Awaitable
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from celery import Celery, signals
 from kombu.exceptions import OperationalError
@@ -17,14 +19,16 @@ from kombu.pools import producers
 
 from respond_async.envelope import CapturedRequest
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 #: The name of the Celery task that replays a request.
 TASK_NAME: Final = "respond_async.replay"
 
+# On top of the broker's own deadline, so that its error, which says more, comes first.
+_MARGIN_SECONDS: Final = 1.0
 _SHOWN_PATH: Final = 200
-_PLACE: Final = "sealed-request-goes-here"
+# What stands in a template for what differs between two messages.
+_ID: Final = "the-id-goes-here"
+_SHOWN: Final = "what-is-shown-goes-here"
+_SEALED: Final = "the-sealed-request-goes-here"
 # One attempt to connect, then an error; kombu's default is to try for ever.
 _CONNECT_ONCE: Final = {
     "max_retries": 1,
@@ -59,7 +63,7 @@ class ReplayPublisher:
         # None until it is known whether the transport confirms without waiting.
         self._confirms: bool | None = None
         self._declared: Final[set[str]] = set()
-        self._forms: Final[dict[tuple[str, int | None], _Form]] = {}
+        self._templates: Final[dict[tuple[str, int | None], Any]] = {}
 
     def publish(self, request: CapturedRequest, sealed: str) -> None:
         """Returns once the broker has the message; blocks meanwhile.
@@ -120,31 +124,32 @@ class ReplayPublisher:
         self._declared.add(queue)
         return True
 
-    def begin(self, request: CapturedRequest, sealed: str) -> "Future[None]":
-        """Sends a message, after `connect`; the future ends when the broker has it.
+    async def confirmed(self, request: CapturedRequest, sealed: str) -> None:
+        """Sends a message, after `connect`; returns when the broker has it.
 
         Raises:
-            BrokerUnavailableError: It cannot even be sent.
+            BrokerUnavailableError: It did not confirm, or the message cannot even be sent.
         """
         try:
-            confirmation: Future[None] = self._begin(_Asked.of(request, sealed, self._queue))
+            await self._begin(_Asked.of(request, sealed, self._queue))
         except self._errors as error:
             raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
-        return confirmation
 
     def _queue_of(self, request: CapturedRequest) -> str:
         return (request.plan and request.plan.queue) or self._queue
 
-    def _begin(self, asked: "_Asked") -> Any:
+    def _begin(self, asked: "_Asked") -> Awaitable[None]:
         channel = self._channel
         if not self._is_observed():
-            form = self._forms.get(asked.kind)
-            if form is None:
-                form = self._forms[asked.kind] = self._formed(asked)
-            if isinstance(form.body, str):
-                message = channel.prepare_message(*form.filled(asked))
-                return channel.confirmed_publish(message, **form.where)
-        return self._send(self._producer(_Confirming(channel)), asked, declare=[])
+            template = self._templates.get(asked.kind) or self._template(asked)
+            if template is not None:
+                sent: Awaitable[None] = template.publish(asked.words, asked.partition_key)
+                return sent
+        confirmation = self._send(self._producer(_Confirming(channel)), asked, declare=[])
+        # Shielded: a caller that gives up would cancel what the broker's client is to end.
+        return asyncio.wait_for(
+            asyncio.shield(asyncio.wrap_future(confirmation)), self._timeout + _MARGIN_SECONDS
+        )
 
     def _is_observed(self) -> bool:
         return bool(
@@ -153,12 +158,21 @@ class ReplayPublisher:
             or self._sends_events
         )
 
-    def _formed(self, asked: "_Asked") -> "_Form":
+    def _template(self, asked: "_Asked") -> Any:
+        """None: Celery or the transport must make each message."""
         recorder = _Recorder(self._channel)
-        blank = asked._replace(task_id=_PLACE, shown=_PLACE, sealed=_PLACE, partition_key=None)
-        self._send(self._producer(recorder), blank, declare=[])
-        assert recorder.form is not None
-        return recorder.form
+        words = _Asked(_ID, _SHOWN, _SEALED, asked.queue, asked.priority, None)
+        self._send(self._producer(recorder), words, declare=[])
+        if not isinstance(recorder.body, str) or not hasattr(self._channel, "template"):
+            return None
+        made = self._channel.template(
+            recorder.message,
+            tuple(words.words),
+            confirm_timeout=self._timeout + _MARGIN_SECONDS,
+            **recorder.where,
+        )
+        self._templates[asked.kind] = made
+        return made
 
     def _producer(self, channel: Any) -> Any:
         return self._celery.amqp.Producer(channel, auto_declare=False)
@@ -218,33 +232,10 @@ class _Asked(NamedTuple):
         """What cannot be filled in."""
         return self.queue, self.priority
 
-
-class _Form(NamedTuple):
-    """What `prepare_message` and `basic_publish` are given, with `_PLACE` for what differs."""
-
-    body: str | bytes
-    priority: int
-    content_type: str
-    content_encoding: str
-    headers: dict[str, Any]
-    properties: dict[str, Any]
-    where: dict[str, Any]
-
-    def filled(self, asked: _Asked) -> tuple[Any, ...]:
-        """The arguments of `prepare_message` for one request; its text needs no JSON escapes."""
-        assert isinstance(self.body, str)
-        task_id = asked.task_id
-        properties = {**self.properties, "correlation_id": task_id}
-        if asked.partition_key is not None:
-            properties["partition_key"] = asked.partition_key
-        return (
-            self.body.replace(_PLACE, asked.sealed, 1),
-            self.priority,
-            self.content_type,
-            self.content_encoding,
-            {**self.headers, "id": task_id, "root_id": task_id, "argsrepr": asked.shown},
-            properties,
-        )
+    @property
+    def words(self) -> dict[str, str]:
+        """What stands for each of a template's words."""
+        return {_ID: self.task_id, _SHOWN: self.shown, _SEALED: self.sealed}
 
 
 class _Confirming:
@@ -263,23 +254,16 @@ class _Recorder:
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
-        self._given: Any = ()
-        self.form: _Form | None = None
+        self.body: Any = None
+        self.message: Any = None
+        self.where: dict[str, str] = {}
 
-    def prepare_message(self, *given: Any) -> Any:
-        self._given = given
+    def prepare_message(self, body: Any, *given: Any) -> Any:
+        self.body, self.message = body, self._channel.prepare_message(body, *given)
+        return self.message
 
     def basic_publish(self, _: Any, *, exchange: str, routing_key: str, **__: Any) -> None:
-        body, priority, content_type, content_encoding, headers, properties = self._given
-        self.form = _Form(
-            body=body,
-            priority=priority,
-            content_type=content_type,
-            content_encoding=content_encoding,
-            headers=headers,
-            properties=properties,
-            where={"exchange": exchange, "routing_key": routing_key},
-        )
+        self.where = {"exchange": exchange, "routing_key": routing_key}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)

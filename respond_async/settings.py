@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
 
+from respond_async.plan import EndpointOptions
 from ws_hub import CommaSeparated, HubSettings, parse_servers
 
 _MIB = 1024 * 1024
@@ -213,6 +214,15 @@ class Settings(HubSettings):
     )
     task_webhook_secret: SecretStr = Field(
         default=SecretStr(""), description="What jobs' webhooks are signed with; none: no webhooks."
+    )
+    endpoint_options: dict[str, EndpointOptions] = Field(
+        default={},
+        description=(
+            "Options of endpoints, as a JSON object by method and path:"
+            ' `{"PUT /items/{item_id}": {"queue": "items", "partition_key": "path:item_id"}}`. The'
+            " first that matches, before what the endpoint's own code says; members: those of"
+            " `async_options`."
+        ),
     )
     queue_place_headers: bool = Field(
         default=False,

@@ -13,7 +13,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from respond_async.capture import CapturePoint
+from respond_async.capture_point import CapturePoint
 from respond_async.identity import Identities
 from respond_async.jobs.definition import DEFINITIONS, Definition
 from respond_async.jobs.errors import TaskError

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -169,6 +170,25 @@ def test_an_event_loop_goes_on_while_the_broker_is_down(own_kafka: KafkaServer) 
         asyncio.run(main(connection))
     assert max(gaps) < 1
     assert sum(gaps) > 2
+
+
+def test_an_event_loop_gives_a_message_up_in_time(own_kafka: KafkaServer) -> None:
+    async def main(connection: Connection) -> float:
+        channel: Any = connection.channel()
+        TASKS(channel).declare()
+        message = channel.prepare_message("1", 0, "application/json", "utf-8", {}, {})
+        channel.basic_publish(message, "", "tasks")
+        template = channel.template(message, ("ID",), routing_key="tasks", confirm_timeout=0.5)
+        await asyncio.to_thread(own_kafka.stop)
+        began = time.monotonic()
+        lost = [template.publish({"ID": "lost"}) for _ in range(10)]
+        for each in lost:
+            with pytest.raises(OperationalError, match=r"within 0\.5 s"):
+                await each
+        return time.monotonic() - began
+
+    with connection_to(own_kafka.bootstrap_servers, publish_timeout=6.0) as connection:
+        assert 0.5 <= asyncio.run(main(connection)) < 2
 
 
 def test_with_retry_a_message_waits_for_the_broker_to_come_back(own_kafka: KafkaServer) -> None:

@@ -25,8 +25,9 @@ KEY = '"8e03978e-40d5-43dd-bc93-6894a57f9324"'
 
 @pytest.fixture
 def store(store: "redis.Redis") -> "redis.Redis":
-    for key in store.scan_iter("respond_async:idempotency:*"):
-        store.delete(key)
+    for kind in ("idempotency", "body"):
+        for key in store.scan_iter(f"respond_async:{kind}:*"):
+            store.delete(key)
     return store
 
 

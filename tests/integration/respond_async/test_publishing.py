@@ -86,13 +86,17 @@ def sent_by_celery(queue: Queue, task_id: str) -> None:
     )
 
 
+async def published(publisher: ReplayPublisher, ids: list[str]) -> None:
+    for task_id in ids:
+        await publisher.confirmed(captured(task_id), SEALED)
+
+
 @pytest.mark.kafka
 def test_a_message_is_the_one_that_celery_makes(queue: Queue) -> None:
     ids = [str(uuid4()) for _ in range(3)]
     publisher = ReplayPublisher(queue.celery, queue.name, 5)
     assert publisher.connect(captured("any"))
-    for task_id in ids:
-        publisher.begin(captured(task_id), SEALED).result(20)
+    asyncio.run(published(publisher, ids))
     for task_id in ids:
         sent_by_celery(queue, task_id)
     messages = queue.messages(6)
@@ -131,7 +135,7 @@ def test_who_wants_to_know_of_each_message_hears_of_it(
     try:
         publisher = ReplayPublisher(queue.celery, queue.name, 5)
         assert publisher.connect(captured("any"))
-        publisher.begin(captured(task_id), SEALED).result(20)
+        asyncio.run(published(publisher, [task_id]))
     finally:
         signals.before_task_publish.disconnect(dispatch_uid="test")
         signals.after_task_publish.disconnect(dispatch_uid="test")
@@ -145,9 +149,9 @@ def test_who_wants_to_know_of_each_message_hears_of_it(
         assert bodies[0][1] == {"request": SEALED}
         return
     assert heard == [task_id]
-    (published,) = queue.messages(1)
-    assert published["body"][1] == {"request": SEALED}
-    assert published["headers"].get("heard") == (True if observer == "before" else None)
+    (message,) = queue.messages(1)
+    assert message["body"][1] == {"request": SEALED}
+    assert message["headers"].get("heard") == (True if observer == "before" else None)
 
 
 def test_a_broker_that_confirms_nothing_by_itself_is_published_to_by_threads(

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from respond_async import ConfigurationError, Problem, Retry, async_options
-from respond_async.options import OptionsTable
-from respond_async.plan import Plan, raised_names
+from respond_async.options import OptionPatterns, OptionsTable
+from respond_async.plan import EndpointOptions, Plan, raised_names
+from respond_async.settings import Settings
 
 
 class OwnError(ConnectionError):
@@ -60,7 +61,7 @@ def app() -> FastAPI:
 def test_an_endpoint_has_its_own_options_or_its_routers(
     path: str, method: str, queue: str | None, key: str | None
 ) -> None:
-    table = OptionsTable(app().router)
+    table = OptionsTable(app().routes)
     for root in ("", "/shop"):
         asked = scope(root + path, method, root_path=root)
         chosen = table.chosen(asked)
@@ -73,7 +74,7 @@ def test_an_endpoint_has_its_own_options_or_its_routers(
     ("path", "method"), [("/fixed/plain", "GET"), ("/fixed/x", "POST"), ("/nowhere", "GET")]
 )
 def test_another_endpoint_has_none(path: str, method: str) -> None:
-    assert OptionsTable(app().router).chosen(scope(path, method)) is None
+    assert OptionsTable(app().routes).chosen(scope(path, method)) is None
 
 
 @pytest.mark.parametrize(
@@ -147,3 +148,88 @@ def test_a_plan_survives_the_way() -> None:
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
     with pytest.raises(ValidationError):
         Retry(statuses=frozenset({99}))
+
+
+def mounting(inner: Any, path: str = "/v1/{tenant}") -> FastAPI:
+    outer = FastAPI()
+    outer.mount(path, inner)
+
+    @outer.get("/{rest:path}", dependencies=[Depends(async_options(queue="outer"))])
+    async def others(rest: str) -> None: ...
+
+    return outer
+
+
+@pytest.mark.parametrize("included", [False, True])
+def test_a_mounted_apps_endpoints_have_their_own_options(included: bool) -> None:
+    inner = app()
+    if included:
+        router = APIRouter()
+        router.mount("/v1/{tenant}", inner)
+        outer = FastAPI()
+        outer.include_router(router)
+    else:
+        outer = mounting(inner)
+    table = OptionsTable(outer.routes)
+    asked = scope("/shop/v1/acme/api/items/7", "PUT", root_path="/shop")
+    chosen = table.chosen(asked)
+    assert chosen is not None
+    assert chosen.path_params == {"tenant": "acme", "item_id": 7}
+    assert chosen.plan(asked, b"") == Plan(queue="own", partition_key="7")
+    # What the mounted app does not know is not looked for behind the mount.
+    assert table.chosen(scope("/v1/acme/fixed/plain")) is None
+    assert table.chosen(scope("/v1/acme/nowhere")) is None
+
+    # Its routes may come later.
+    @inner.get("/late", dependencies=[Depends(async_options(queue="late"))])
+    async def late() -> None: ...
+
+    found = table.chosen(scope("/v1/acme/late"))
+    assert found is not None
+    assert found.options.plan.queue == "late"
+
+
+def test_what_stands_behind_a_mount_is_found() -> None:
+    chosen = OptionsTable(mounting(lambda *_: None).routes).chosen(scope("/elsewhere"))
+    assert chosen is not None
+    assert chosen.options.plan.queue == "outer"
+
+
+PATTERNS = {
+    "PUT /items/{item_id:int}": {"partition_key": "path:item_id", "priority": 3},
+    "/items/{item_id}": {"queue": "items", "retries": {"times": 1, "exceptions": ["builtins.OSError"]}},
+    "get /items/{item_id}/parts": {"queue": "never: this is no GET"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "plan"),
+    [
+        ("PUT", "/items/7", Plan(partition_key="7", priority=3)),
+        ("PUT", "/items/x", Plan(queue="items", retry=Retry(times=1, exceptions=(OSError,)))),
+        ("DELETE", "/shop/items/7", Plan(queue="items", retry=Retry(times=1, exceptions=(OSError,)))),
+        ("POST", "/items/7/parts", None),
+        ("PUT", "/items", None),
+    ],
+)  # fmt: skip
+def test_patterns_find_an_endpoint_of_any_app(method: str, path: str, plan: Plan | None) -> None:
+    settings = Settings.model_validate({"endpoint_options": PATTERNS})
+    asked = scope(path, method, root_path="/shop")
+    chosen = OptionPatterns(settings.endpoint_options).chosen(asked)
+    assert (chosen.plan(asked, b"") if chosen else None) == plan
+
+
+@pytest.mark.parametrize(
+    ("pattern", "options", "said"),
+    [
+        ("items", {}, "must be"),
+        ("PUT  /items", {}, "must be"),
+        ("/items/{a}/{a}", {}, "Duplicated"),
+        ("/items/{a:color}", {}, "convertor"),
+        ("/items", {"priority": 11}, "priority"),
+        ("/items", {"partition_key": "header:x"}, "partition_key"),
+    ],
+)
+def test_a_pattern_that_cannot_work_is_said(pattern: str, options: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        OptionPatterns({pattern: EndpointOptions(**options)})
