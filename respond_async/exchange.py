@@ -163,7 +163,9 @@ class Exchange:
             if self._complete:
                 await self._send({"type": "http.response.body"})
         elif kind == "http.response.trailers":
-            logger.warning("%s: the trailers of its answer are left out", self._request)
+            # Not offered, as uvicorn does not; an app may send them all the same.
+            if not message.get("more_trailers", False):
+                logger.warning("%s: the trailers of its answer are left out", self._request)
         else:
             # As a server that does not offer the extension.
             raise RuntimeError(f"the app sent {kind}, which was not offered to it")

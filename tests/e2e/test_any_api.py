@@ -3,6 +3,7 @@
 import base64
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -45,7 +46,11 @@ def service(
 ) -> Iterator[Service]:
     setting = {"ASGI_APP": APP, "UPSTREAM_URL": httpbin}
     directory = tmp_path_factory.mktemp(request.param)
-    chosen = {request.param: setting[request.param], "CLAIM_STORE": f"file://{directory}/claims"}
+    chosen = {
+        request.param: setting[request.param],
+        "CLAIM_STORE": f"file://{directory}/claims",
+        "ENDPOINT_OPTIONS": '{"GET /delay/{seconds}": {"timeout": 3}, "/delay/9": {"timeout": 99}}',
+    }
     with Service(directory, kafka, redis_url, **chosen) as running:
         running.worker("w1")
         yield running
@@ -116,6 +121,12 @@ def test_httpbin_answers_the_same_directly_and_later(service: Service) -> None:
     with ThreadPoolExecutor(8) as threads:
         for case, direct, later in threads.map(pair, cases):
             assert comparable(later) == comparable(direct), str(case)
+
+
+def test_an_endpoint_has_the_options_that_the_setting_names(service: Service) -> None:
+    began = time.monotonic()
+    assert through(service, Case("GET", "/delay/9?any")).status == 504
+    assert time.monotonic() - began < 8
 
 
 def test_the_api_sees_who_asked(service: Service) -> None:

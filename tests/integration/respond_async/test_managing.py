@@ -1,11 +1,14 @@
 """What an owner does with requests: list, cancel, forget."""
 
+import json
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from celery import Celery
@@ -86,6 +89,47 @@ def test_a_request_that_runs_is_cancelled_on_the_asyncio_pool(
         shop.finished("GET", "/maybe")
         assert heard().count(task_id) == 1
         assert shop.asked(task_id).json()["status"] == 499
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_request_that_was_cancelled_while_it_ran_never_runs_again(
+    shop: Shop, own_env: dict[str, str], tmp_path: Path, store: "redis.Redis", pool: str
+) -> None:
+    """Neither by the worker that was told, nor by one that knows of nothing and gets it anew."""
+    task_id = shop.accepted("GET", "/sleep?seconds=60&name=long")
+    (message,) = store.lrange(own_env["KAFKA_TOPIC"], 0, -1)
+    again = json.loads(message)
+    again["properties"]["delivery_tag"] = "another-delivery"
+    with listening(store, OWNER) as heard:
+        with ShopWorker(tmp_path, own_env, pool=pool, concurrency=2) as first:
+            wait_until(lambda: first.marked("begin-long"), within=10, what="its beginning")
+            answer = shop.client.delete(f"{PATH}/{task_id}", headers=ANONYMOUS)
+            assert answer.json()["was"] == "running"
+            if pool == "prefork":
+                process = psutil.Process(first.marked("begin-long")[0])
+                wait_until(lambda: _is_gone(process), within=10, what="the end of its process")
+            store.lpush(own_env["KAFKA_TOPIC"], json.dumps(again))
+            wait_until(
+                lambda: not store.llen(own_env["KAFKA_TOPIC"]), within=10, what="its delivery"
+            )
+            shop.finished("GET", "/maybe")
+            # In a thread it would go on for a minute.
+            first.stop(signal.SIGKILL if pool == "threads" else signal.SIGTERM)
+        store.lpush(own_env["KAFKA_TOPIC"], json.dumps(again))
+        with ShopWorker(tmp_path, own_env, pool=pool, name="second") as second:
+            wait_until(
+                lambda: f"{task_id}] succeeded" in second.output(), within=10, what="its delivery"
+            )
+        assert len(first.marked("begin-long")) == 1
+        assert shop.asked(task_id).json()["status"] == 499
+        assert heard().count(task_id) == 1
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.mark.usefixtures("worker")

@@ -19,6 +19,9 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         raise RuntimeError("no lifespan here")
     SEEN.append(replay_info(scope))
+    if scope["path"] == "/trailers":
+        await with_trailers(scope, send)
+        return
     if scope["path"] == "/silent":
         return
     if scope["path"] == "/raise":
@@ -34,6 +37,18 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/half":
         return
     await send({"type": "http.response.body", "body": b"b"})
+
+
+async def with_trailers(scope: Any, send: Any) -> None:
+    """Sends trailers to whoever is there, and names the extensions that it was offered."""
+    offered = ",".join(scope["extensions"]).encode()
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"trailer", b"x-sum")]}
+    await send({**start, "trailers": True})
+    await send({"type": "http.response.body", "body": b"whole:" + offered})
+    trailers = {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]}
+    await send({**trailers, "more_trailers": True})
+    await send(trailers)
+    SEEN.append("behind the trailers")
 
 
 async def failing(scope: Any, receive: Any, send: Any) -> None:
@@ -69,6 +84,17 @@ def test_the_app_is_told_by_the_scope_that_it_is_a_replay() -> None:
     (info,) = SEEN
     assert isinstance(info, ReplayInfo)
     assert (info.task_id, info.channel) == ("id", "anon.channel")
+
+
+def test_trailers_are_not_offered_and_left_out_with_a_note(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answer = replayed("/trailers")
+    assert (answer.status, answer.headers) == (200, (("trailer", "x-sum"),))
+    assert answer.body == b"whole:"
+    assert SEEN[-1] == "behind the trailers"
+    (note,) = caplog.messages
+    assert note == "GET /trailers: the trailers of its answer are left out"
 
 
 @pytest.mark.parametrize("path", ["/silent", "/raise"])
