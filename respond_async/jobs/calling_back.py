@@ -75,12 +75,16 @@ async def call_back(job: Job, function: str, webhook: str, config: TaskConfig) -
 
 
 async def _post(job: Job, url: str, secret: str) -> None:
+    error = asdict(job.error) if job.error else None
+    if error is not None:
+        # Its owner's alone.
+        del error["traceback"]
     told = {
         "task_id": job.id,
         "name": job.name,
         "status": job.status,
         "result": job.result,
-        "error": asdict(job.error) if job.error else None,
+        "error": error,
     }
     assert job.completed is not None
     event = {"type": "task.ended", "timestamp": job.completed.isoformat(), "data": told}

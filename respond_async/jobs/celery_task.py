@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,7 @@ _REDELIVER_PAUSE_SECONDS: Final = 1.0
 # Each takes some seconds itself: together half a minute.
 _END_ATTEMPTS: Final = 6
 _END_PAUSE_SECONDS: Final = 2.0
+_TRACEBACK_CHARACTERS: Final = 16_384
 _NEVER_SECONDS: Final = 10 * 365 * 86_400
 _OUTBOX_MILLISECONDS: Final = 30_000
 
@@ -190,12 +192,15 @@ class _Delivery:
         return run_without_loop(execution)
 
     def _failed(self, status: Status, error: Exception) -> TaskError:
+        kept: dict[str, str] = {}
+        if self._jobs.config.keep_tracebacks and status is Status.FAILED:
+            kept["traceback"] = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
         if not isinstance(error, TaskError):
             error = TaskError("error", f"{type(error).__name__}: {error}")
         self._end(
             status,
             "error",
-            {"code": error.code, "message": error.message, "details": error.details},
+            {"code": error.code, "message": error.message, "details": error.details, **kept},
         )
         return error
 
@@ -256,7 +261,8 @@ class _Delivery:
         if "result" in record:
             return json.loads(sealer.open(record["result"], self._id))
         if "error" in record:
-            raise TaskError(**json.loads(sealer.open(record["error"], self._id)))
+            kept = json.loads(sealer.open(record["error"], self._id))
+            raise TaskError(kept["code"], kept["message"], kept["details"])
         raise TaskError("lost", "Its worker died while it ran, and it may not be run again.")
 
     def _hub(self) -> str:

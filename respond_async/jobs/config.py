@@ -36,6 +36,8 @@ class TaskConfig:
     cleanup_interval: float = 60.0
     #: What jobs log from this level on is kept for their owners, where their logger passes it on.
     log_level: int | str = "INFO"
+    #: Whether the error of a job has its traceback, which its owner then reads: for development.
+    keep_tracebacks: bool = False
     #: What webhooks are signed with; without it there are none.
     webhook_secret: str = field(default="", repr=False)
 

@@ -149,6 +149,11 @@ class _Endpoints:
             return await ownership.channel(request, channel)
 
         owner = Annotated[str, Depends(caller)]
+        self._add_to_all(app, owner)
+        self._add_to_one(app, owner)
+        self._add_ends(app, owner)
+
+    def _add_to_all(self, app: FastAPI, owner: Any) -> None:
         jobs = self._jobs
 
         @app.post(PATH, status_code=201, tags=["tasks"])
@@ -180,6 +185,9 @@ class _Endpoints:
             )  # fmt: skip
             return TaskList(tasks=[TaskView.of(job) for job in page.jobs], cursor=page.cursor)
 
+    def _add_to_one(self, app: FastAPI, owner: Any) -> None:
+        jobs = self._jobs
+
         @app.get(_JOB, tags=["tasks"])
         async def get_task(task_id: str, caller: owner) -> TaskView:
             return TaskView.of(await self._owned(task_id, caller))
@@ -194,11 +202,6 @@ class _Endpoints:
             await self._owned(task_id, caller)
             return await log_of(jobs, task_id)
 
-        @app.post(_JOB + "cancel", tags=["tasks"])
-        async def cancel_task(task_id: str, caller: owner) -> TaskView:
-            await self._owned(task_id, caller)
-            return TaskView.of(await jobs.cancel(task_id))
-
         @app.get(
             _JOB + "events",
             tags=["tasks"],
@@ -211,6 +214,26 @@ class _Endpoints:
             return StreamingResponse(
                 self._events(task_id), media_type="text/event-stream", headers=headers
             )
+
+    def _add_ends(self, app: FastAPI, owner: Any) -> None:
+        jobs = self._jobs
+
+        @app.post(_JOB + "cancel", tags=["tasks"])
+        async def cancel_task(task_id: str, caller: owner) -> TaskView:
+            await self._owned(task_id, caller)
+            return TaskView.of(await jobs.cancel(task_id))
+
+        @app.post(_JOB + "retry", status_code=201, tags=["tasks"])
+        async def retry_task(task_id: str, caller: owner, response: Response) -> TaskView:
+            await self._owned(task_id, caller)
+            job = await jobs.retry(task_id)
+            response.headers["Location"] = _JOB.format(task_id=job.id)
+            return TaskView.of(job)
+
+        @app.delete(_JOB, status_code=204, tags=["tasks"])
+        async def delete_task(task_id: str, caller: owner) -> None:
+            await self._owned(task_id, caller)
+            await jobs.delete(task_id)
 
     async def _owned(self, task_id: str, channel: str) -> Job:
         job = await self._jobs.get(task_id)

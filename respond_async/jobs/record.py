@@ -20,6 +20,8 @@ class JobError:
     code: str
     message: str
     details: dict[str, Any] = field(default_factory=dict)
+    #: Its end, where TaskConfig.keep_tracebacks says so.
+    traceback: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

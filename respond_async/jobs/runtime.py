@@ -125,15 +125,33 @@ class Jobs:
             timeout=next((each for each in limits if each is not None), None),
             webhook=webhook,
         )
+        dedupe = f"{channel}|{definition.name}|{dedupe_key}"
+        return await self._make(
+            definition, spec, name=name, idempotent=idempotent, priority=priority, delay=delay,
+            dedupe="" if dedupe_key is None else self.sealer.names(dedupe)[0],
+            key="" if concurrency_key is None else self.sealer.names(concurrency_key)[0],
+        )  # fmt: skip
+
+    async def _make(
+        self,
+        definition: Definition,
+        spec: Spec,
+        *,
+        name: str | None,
+        idempotent: bool,
+        dedupe: str = "",
+        key: str = "",
+        priority: int | None = None,
+        delay: float = 0.0,
+    ) -> Job:
+        """`dedupe` and `key` as they stand in Redis."""
         job_id = str(uuid.uuid4())
-        key = f"{channel}|{definition.name}|{dedupe_key}"
-        dedupe = "" if dedupe_key is None else self.sealer.names(key)[0]
         fields = self.fields(definition, spec, job_id, name)
         fields[-1] = str(int(idempotent))
-        if concurrency_key is not None:
-            fields += ["key", self.sealer.names(concurrency_key)[0]]
+        if key:
+            fields += ["key", key]
         wait = int(delay * 1000) + _OUTBOX_MILLISECONDS
-        create = (job_id, self.hub(channel, job_id), dedupe, wait, *fields)
+        create = (job_id, self.hub(spec.channel, job_id), dedupe, wait, *fields)
         return await self._created(definition, create, message_options(definition, priority, delay))
 
     async def get(self, job_id: str) -> Job:
@@ -183,16 +201,15 @@ class Jobs:
             raise TaskError("not_ended", f"The job is {job.status}: it cannot be run again yet.")
         async with self.answering():
             client: Any = self.redis.client()
-            sealed, function = await client.hmget(
-                f"{scripts.PREFIX}job:{job_id}", "spec", "function"
+            sealed, function, key = await client.hmget(
+                f"{scripts.PREFIX}job:{job_id}", "spec", "function", "key"
             )
-        spec = Spec.opened(self.sealer, sealed.decode(), job_id)
-        return await self.create(
-            function.decode(),
+        return await self._make(
+            definition_of(function.decode()),
+            Spec.opened(self.sealer, sealed.decode(), job_id),
             name=job.name,
-            channel=job.channel,
-            timeout=spec.timeout,
-            **spec.arguments,
+            idempotent=job.idempotent,
+            key=key.decode() if key else "",
         )
 
     async def wait(self, job_id: str, seconds: float | None = None) -> Job:

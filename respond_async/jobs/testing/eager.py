@@ -56,8 +56,8 @@ class Eager:
         self._thread.start()
         self._here: Final = threading.local()
         patch.setattr(celery_task, "run_without_loop", self._run_on_loop)
-        self._wait_in("create", patch)
-        self._wait_in("cancel", patch)
+        for name in ("create", "retry", "cancel"):
+            self._wait_in(name, patch)
 
     def deliver(self, message: Message) -> None:
         """Runs a job's message, in a thread."""

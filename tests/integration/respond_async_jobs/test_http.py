@@ -87,7 +87,7 @@ def test_nobody_sees_or_ends_what_is_anothers(
 ) -> None:
     task_id = created(http, alice, delay=60)["id"]
     calls = [("GET", ""), ("GET", "progress"), ("GET", "logs"), ("GET", "events")]
-    for method, path in [*calls, ("POST", "cancel")]:
+    for method, path in [*calls, ("POST", "cancel"), ("POST", "retry"), ("DELETE", "")]:
         url = f"{TASKS}{task_id}/{path}"
         refused = http.request(method, url, headers=bob)
         assert refused.status_code == 404, path
@@ -99,6 +99,20 @@ def test_nobody_sees_or_ends_what_is_anothers(
     cancelled = http.post(f"{TASKS}{task_id}/cancel", headers=alice)
     assert cancelled.json()["status"] == "CANCELLED"
     assert cancelled.json()["error"]["code"] == "cancelled"
+
+
+def test_what_has_ended_is_run_again_and_forgotten(http: TestClient, alice: dict[str, str]) -> None:
+    task_id = created(http, alice, delay=60)["id"]
+    for call in (("POST", f"{TASKS}{task_id}/retry"), ("DELETE", f"{TASKS}{task_id}/")):
+        refused = http.request(*call, headers=alice)
+        assert (refused.status_code, refused.json()["code"]) == (409, "not_ended")
+    http.post(f"{TASKS}{task_id}/cancel", headers=alice)
+    again = http.post(f"{TASKS}{task_id}/retry", headers=alice)
+    assert again.status_code == 201
+    assert again.json()["id"] != task_id
+    assert again.headers["location"] == f"{TASKS}{again.json()['id']}/"
+    assert http.delete(f"{TASKS}{task_id}/", headers=alice).status_code == 204
+    assert http.get(f"{TASKS}{task_id}/", headers=alice).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,32 @@ class TestLimits:
         assert eager_jobs.get(second.id).status is Status.COMPLETED
 
 
+class TestErrors:
+    @pytest.fixture
+    def jobs_config(self) -> TaskConfig:
+        return TaskConfig(keep_tracebacks=True)
+
+    def test_a_traceback_is_kept_where_it_may_be(self, eager_jobs: JobsOfTest) -> None:
+        error = eager_jobs.create(failing).error
+        assert error is not None
+        assert error.traceback is not None
+        assert 'raise TaskError("no_luck"' in error.traceback
+
+
+def test_a_job_that_is_run_again_is_as_the_first_one(
+    eager_jobs: JobsOfTest, jobs_clock: Clock
+) -> None:
+    first = eager_jobs.create(sleeping, 60, concurrency_key="k", idempotent=False)
+    eager_jobs.cancel(first.id)
+    again = eager_jobs.run(eager_jobs.jobs.retry(first.id))
+    assert (again.status, again.idempotent) == (Status.RUNNING, False)
+    # The key counts still: one of it runs at a time.
+    assert eager_jobs.create(sleeping, 60, concurrency_key="k").status is Status.PENDING
+    failed = eager_jobs.create(failing)
+    assert failed.error is not None
+    assert failed.error.traceback is None
+
+
 def test_a_worker_in_the_process_runs_jobs(jobs_worker: JobsOfTest) -> None:
     job = jobs_worker.wait(jobs_worker.create(counted, 3).id)
     assert (job.status, job.result) == (Status.COMPLETED, 3)
