@@ -86,7 +86,12 @@ class Worker:
             self.process = None
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            # Otherwise it would run on beside the tests that follow.
+            self.kill()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.kill()
