@@ -45,7 +45,7 @@ class Starts:
 
     def __init__(self, project: Any) -> None:
         self._project = project
-        self._store = redis.asyncio.Redis.from_url(project.REDIS, socket_timeout=90)
+        self._store = redis.asyncio.Redis.from_url(project.REDIS, socket_timeout=150)
 
     async def turns(self, number: int) -> dict[str, tuple[float, float]]:
         """Of each sender, p50 in milliseconds, and the CPU milliseconds of one call."""
@@ -56,7 +56,7 @@ class Starts:
                 begun, before = time.time(), time.process_time()
                 await send(self._project)
                 cost[name] += time.process_time() - before
-                said: Any = await self._store.blpop([self._project.STARTS], timeout=60)
+                said: Any = await self._store.blpop([self._project.STARTS], timeout=120)
                 assert said is not None, f"{name} did not begin"
                 waited[name].append((float(said[1].split()[1]) - begun) * 1000)
         return {
