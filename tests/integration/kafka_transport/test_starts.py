@@ -34,17 +34,19 @@ def forget_up_to(connection: Connection, topic: str, offset: int) -> None:
 def test_a_new_group_has_the_first_message_of_each_of_ten_lanes_soon(
     connect: Connect, prefix: str
 ) -> None:
-    sender = connect(num_partitions=1)
+    sender = connect()
     for priority in range(10):
         publish(sender, priority, queue=RANKED, priority=priority)
-    took = []
-    for group in range(3):
-        connection = connect(num_partitions=1, group_id=f"{prefix}{group}")
-        started = time.monotonic()
-        assert sorted(Collector(connection, RANKED).receive(10)) == list(range(10))
-        took.append(time.monotonic() - started)
-    # 0.15 s; it was 2.3 s, of which 1 s is a wait of librdkafka's own.
-    assert min(took) < 1
+    took: list[float] = []
+    # 0.1 s; asking for each start alone took 2.2 s, never less: librdkafka's own waits. On a loaded
+    # machine one of several groups comes near the first.
+    while min(took, default=9.0) > 1.8 and len(took) < 8:
+        with connect(group_id=f"{prefix}{len(took)}") as connection:
+            connection.connect()
+            started = time.monotonic()
+            assert sorted(Collector(connection, RANKED).receive(10, within=60)) == list(range(10))
+            took.append(time.monotonic() - started)
+    assert min(took) < 1.8, took
 
 
 def test_a_new_group_on_a_purged_queue_gets_what_came_after(connect: Connect) -> None:
