@@ -9,7 +9,6 @@ import contextvars
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
@@ -26,9 +25,6 @@ __all__ = ["ResultWriter", "settle"]
 logger = logging.getLogger(__name__)
 
 _BATCH: Final = 500
-#: How long a batch waits for company where the one before it had some. Each round trip wakes a
-#: thread that wants the interpreter's lock, which the loop has; a result by itself goes at once.
-_COMPANY_SECONDS: Final = 0.005
 #: The methods that say how Celery's Redis backend writes a result. One that has others of its own
 #: is called as it is.
 _OURS: Final = ("get", "set", "_set", "_store_result", "_set_with_state", "_get_task_meta_for")
@@ -102,13 +98,10 @@ class ResultWriter:
 
     def _serve(self) -> None:
         pen = _Pen(self._backend())
-        entries: list[_Entry] = []
         going_on = True
         while going_on:
-            many, entries = len(entries) > 1, []
+            entries = []
             entry = self._entries.get()
-            if many and entry is not None:
-                time.sleep(_COMPANY_SECONDS)
             while entry is not None:
                 entries.append(entry)
                 if len(entries) == _BATCH or self._entries.empty():
