@@ -51,8 +51,13 @@ class ShopWorker:
             self.process = subprocess.Popen(
                 self.command, cwd=ROOT, env=self.env, stdout=log, stderr=subprocess.STDOUT
             )
-        with Celery(broker=self.broker) as celery:
-            wait_until(lambda: self._answers(celery), within=40, what=f"worker: see {self.log}")
+        try:
+            with Celery(broker=self.broker) as celery:
+                wait_until(lambda: self._answers(celery), within=90, what=f"worker: see {self.log}")
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
         return self
 
     def output(self) -> str:
