@@ -21,7 +21,8 @@ class RequestIds:
     """Outermost of all: takes the request's X-Request-ID, or makes one, and answers with it.
 
     One with other characters than `A-Z a-z 0-9 . _ -`, or more than 128 of them, is not taken. A
-    replay keeps the id of its request.
+    replay passes as it is: its lines have the id of its request already, and the header is one of
+    the exchange in which an answer goes out, as `Date` and `Server` are, not of the answer.
 
     Args:
         app: The app.
@@ -42,20 +43,19 @@ class RequestIds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection (ASGI)."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or replay_info(scope) is not None:
             await self._app(scope, receive, send)
             return
-        if replay_info(scope) is None:
-            scope[REQUEST_ID] = _given(scope) or secrets.token_hex(16)
-            LOG_CONTEXT.set(LogContext(scope[REQUEST_ID]))
-        request_id = scope.get(REQUEST_ID, "").encode()
+        request_id = _given(scope) or secrets.token_hex(16)
+        scope[REQUEST_ID] = request_id
+        LOG_CONTEXT.set(LogContext(request_id))
 
         async def with_id(message: Message) -> None:
-            if message["type"] == "http.response.start" and request_id:
+            if message["type"] == "http.response.start":
                 headers = message.get("headers") or []
-                # An answer that was given before has the id of the request it was given to.
+                # The app's own stands.
                 if not any(name.lower() == _HEADER for name, _ in headers):
-                    message = {**message, "headers": [*headers, (_HEADER, request_id)]}
+                    message = {**message, "headers": [*headers, (_HEADER, request_id.encode())]}
             await send(message)
 
         await self._app(scope, receive, with_id)

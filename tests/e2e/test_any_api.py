@@ -91,7 +91,7 @@ def comparable(answer: Answered) -> Any:
         (name.lower(), value)
         for name, value in answer.headers
         # The server's own framing of a direct answer.
-        if name.lower() not in ("connection", "transfer-encoding", "date", "server")
+        if name.lower() not in ("connection", "transfer-encoding", "date", "server", "x-request-id")
     )
     coded = any(name == "content-encoding" for name, _ in headers)
     try:

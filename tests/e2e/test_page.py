@@ -251,7 +251,7 @@ def test_the_client_answers_in_a_browser_as_a_direct_request_does(
           const states = [];
           client.addEventListener('state', ({ detail }) => states.push(detail));
           const shown = async (response) => {
-            const { date, server, ...headers } = Object.fromEntries(response.headers);
+            const { date, server, 'x-request-id': id, ...headers } = Object.fromEntries(response.headers);
             return [response instanceof Response, response.status, headers, await response.text()];
           };
           const body = () => {

@@ -17,7 +17,7 @@ const sleeping = (seconds) => `/api/v1/demo/sleep?seconds=${seconds}`;
 
 async function shown(response) {
   const headers = Object.fromEntries(response.headers);
-  for (const name of ['date', 'server', 'connection', 'keep-alive']) delete headers[name];
+  for (const name of ['date', 'server', 'x-request-id', 'connection', 'keep-alive']) delete headers[name];
   return { status: response.status, headers, body: await response.text() };
 }
 
