@@ -59,15 +59,21 @@ def measure(port: int, process: psutil.Process, rounds: int, seconds: float) -> 
     direct = statistics.median(rates["answered directly"])
     quickest = statistics.median(alone["answered directly"])
     print(
-        f"\n{'':34} {'a second':>9} {'of direct':>9} {'CPU':>8} {'p50, 1 client':>14} {'added':>8}"
+        f"\n{'':34} {'a second':>24} {'of direct':>9} {'CPU':>22} {'p50, 1 client':>14} {'added':>8}"
     )
     for name in CONTENDERS:
         rate, p50 = statistics.median(rates[name]), statistics.median(alone[name])
         print(
-            f"{name:34} {rate:9.0f} {rate / direct:9.2f} "
-            f"{statistics.median(costs[name]) * 1e6:5.0f} us "
+            f"{name:34} {_spread(rates[name]):>24} {rate / direct:9.2f} "
+            f"{_spread([cost * 1e6 for cost in costs[name]]):>19} us "
             f"{p50 * 1e3:11.2f} ms {(p50 - quickest) * 1e3:5.2f} ms"
         )
+    print(f"load average {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores")
+
+
+def _spread(values: list[float]) -> str:
+    """The median, the lowest and the highest."""
+    return f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
 
 
 def main() -> None:
