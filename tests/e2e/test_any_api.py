@@ -3,7 +3,6 @@
 import base64
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -124,9 +123,8 @@ def test_httpbin_answers_the_same_directly_and_later(service: Service) -> None:
 
 
 def test_an_endpoint_has_the_options_that_the_setting_names(service: Service) -> None:
-    began = time.monotonic()
+    # Without them it answers 200, after nine seconds.
     assert through(service, Case("GET", "/delay/9?any")).status == 504
-    assert time.monotonic() - began < 8
 
 
 def test_the_api_sees_who_asked(service: Service) -> None:
