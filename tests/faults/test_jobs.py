@@ -138,7 +138,11 @@ class Scene:
             now = self.now()
             return now if now and all(job.status.ended for job in now.values()) else None
 
-        return wait_until(look, within=within, what="the end of all", every=0.3)
+        try:
+            return wait_until(look, within=within, what="the end of all", every=0.3)
+        except AssertionError as late:
+            left = [job for job in (self.now() or {}).values() if not job.status.ended]
+            raise AssertionError(f"{late}: {len(left)} of {len(self.made)}, {left[:5]}") from None
 
     def noted(self) -> Counter[str]:
         return Counter(self.file.read_text().splitlines()) if self.file.exists() else Counter()
