@@ -89,7 +89,7 @@ class _Processes:
                 return condition()
             return False
 
-        wait_until(holds, within=30, what=f"Redis on port {port} {what}")
+        wait_until(holds, within=60, what=f"Redis on port {port} {what}")
 
 
 class SentinelSet(_Processes):
@@ -125,7 +125,7 @@ class SentinelSet(_Processes):
             configuration = self.directory / f"sentinel-{port}.conf"
             configuration.write_text(
                 f"sentinel monitor {_MASTER} 127.0.0.1 {first} 2\n"
-                f"sentinel down-after-milliseconds {_MASTER} 500\n"
+                f"sentinel down-after-milliseconds {_MASTER} 2000\n"
                 f"sentinel failover-timeout {_MASTER} 3000\n"
             )
             self._run(port, str(configuration), "--sentinel")
@@ -136,7 +136,7 @@ class SentinelSet(_Processes):
         """Kills the master and returns once another is told of, and is one."""
         before = self.master
         self.kill(before)
-        wait_until(lambda: self.master != before, within=30, what="the sentinels name another")
+        wait_until(lambda: self.master != before, within=60, what="the sentinels name another")
         self._until(self.master, lambda: self._is_master(self.master), "is a master")
 
     def _is_master(self, port: int) -> bool:

@@ -36,13 +36,13 @@ def test_requests_outlive_the_master(watched: SentinelSet, redis_url: str, tmp_p
             TestClient(create_app(settings, celery)) as client,
         ):
             shop = Shop(client)
-            running = [shop.accepted("GET", f"/sleep?seconds=4&name=n{n}") for n in range(3)]
-            shop.result(shop.accepted("GET", "/sleep?seconds=0&name=before"))
+            running = [shop.accepted("GET", f"/sleep?seconds=8&name=n{n}") for n in range(3)]
+            shop.result(shop.accepted("GET", "/sleep?seconds=0&name=before"), within=60)
             # What only the dead master had would be gone: that is Redis' own promise, not ours.
             assert watched.client(watched.master).wait(2, 5000) == 2
             watched.fail_over()
             for number, task_id in enumerate(running):
-                assert shop.result(task_id)["response"] == f"n{number}"
+                assert shop.result(task_id, within=60)["response"] == f"n{number}"
             after = shop.accepted("GET", "/sleep?seconds=0&name=after")
-            assert shop.result(after)["response"] == "after"
+            assert shop.result(after, within=60)["response"] == "after"
             assert len(worker.marked("begin-n0")) == 1
