@@ -18,6 +18,9 @@ broker_transport_options: dict[str, Any] = {
     "num_partitions": settings.kafka_partitions,
     "replication_factor": settings.kafka_replication_factor,
     "auto_offset_reset": settings.kafka_auto_offset_reset,
+    # What kills its worker is given up, visibly, after MAX_DELIVERIES of its own. The transport's
+    # count is of those that only waited beside it too, and a dead letter tells no owner.
+    "max_deliveries": 100,
     "publish_timeout": settings.kafka_publish_timeout_seconds,
     "kafka_common_config": settings.kafka_client_properties,
     "statistics_seconds": settings.metrics_survey_seconds if settings.metrics_on else 0,
