@@ -20,7 +20,8 @@ celery.conf.update(
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
     task_default_queue=os.environ.get("JOBS_QUEUE", "jobs"),
-    broker_transport_options={} if _broker.startswith("kafka") else _options,
+    # A job counts its own begins; see config/celery.py.
+    broker_transport_options={"max_deliveries": 100} if _broker.startswith("kafka") else _options,
     worker_hijack_root_logger=False,
 )
 JobsWorker(celery, config=CONFIG)
