@@ -1,20 +1,25 @@
-"""The table of transport options in docs/kafka.md, made of the comments in kafka_transport/config.py.
+"""The tables of options in docs/kafka.md and docs/pool.md, made of the comments of the `Options` classes.
 
-``python -m tests.support.options_table`` writes it anew; `make docs` calls it.
+``python -m tests.support.options_table`` writes them anew; `make docs` calls it.
 """
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "kafka_transport" / "config.py"
-DOCUMENT = ROOT / "docs" / "kafka.md"
+TRANSPORT = ROOT / "kafka_transport" / "config.py"
+POOL = ROOT / "respond_async" / "pool" / "options.py"
+#: Each document, the source of its table, and what is put before each name.
+TABLES = {
+    ROOT / "docs" / "kafka.md": (TRANSPORT, ""),
+    ROOT / "docs" / "pool.md": (POOL, "worker_asyncio_"),
+}
 BEGIN, END = "<!-- options: made by `make docs` -->\n", "<!-- end of options -->\n"
 
 
-def options_table() -> str:
+def options_table(path: Path, prefix: str) -> str:
     """One row a field of `Options`; a field without a comment shares that of the one before."""
-    source = SOURCE.read_text()
+    source = path.read_text()
     lines = source.splitlines()
     [options] = [
         node
@@ -34,7 +39,7 @@ def options_table() -> str:
         meaning = " ".join(comment) or meaning
         default = ast.unparse(each.value)
         default = "empty" if default.startswith("field(") else f"`{default}`"
-        rows.append(f"| `{ast.unparse(each.target)}` | {default} | {meaning} |")
+        rows.append(f"| `{prefix}{ast.unparse(each.target)}` | {default} | {meaning} |")
     return "\n".join(rows) + "\n"
 
 
@@ -46,4 +51,5 @@ def write_between(document: Path, begin: str, end: str, table: str) -> None:
 
 
 if __name__ == "__main__":
-    write_between(DOCUMENT, BEGIN, END, options_table())
+    for document, (source, prefix) in TABLES.items():
+        write_between(document, BEGIN, END, options_table(source, prefix))

@@ -7,7 +7,7 @@ import pytest
 
 from respond_async import settings_table
 from respond_async.metrics.definitions import metrics_table
-from tests.support.options_table import options_table
+from tests.support.options_table import TABLES, options_table
 from tests.unit.test_imports import MAY_IMPORT
 
 ROOT = Path(__file__).parents[2]
@@ -42,9 +42,10 @@ def test_every_make_target_of_the_readme_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_table_of_transport_options_is_the_options() -> None:
-    text = (ROOT / "docs" / "kafka.md").read_text()
-    assert options_table() in text, "docs/kafka.md is out of date: run `make docs`"
+@pytest.mark.parametrize("document", TABLES, ids=lambda path: path.name)
+def test_a_table_of_options_is_the_options(document: Path) -> None:
+    table = options_table(*TABLES[document])
+    assert table in document.read_text(), f"{document.name} is out of date: run `make docs`"
 
 
 def test_every_promise_of_the_transport_names_a_test_that_exists() -> None:
