@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["kafka"]
 
+#: Seconds between two looks of `--watch` unless it is told otherwise.
+WATCH_SECONDS: Final = 2.0
+
 #: Letters that `dlq list` shows unless it is told otherwise.
 LIMIT: Final = 50
 
@@ -66,8 +69,10 @@ def _output(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of everything that shows something."""
     command = click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")(command)
     return click.option(
-        "--watch", type=click.FloatRange(min=0.1), metavar="SECONDS",
-        help="Show it again and again, this many seconds apart, until Ctrl-C.",
+        "--watch", type=click.FloatRange(min=0.1), metavar="[SECONDS]",
+        is_flag=False, flag_value=WATCH_SECONDS,
+        help="Show it again and again until Ctrl-C; last, or with so many seconds between"
+        f" (default: {WATCH_SECONDS:g}).",
     )(command)  # fmt: skip
 
 

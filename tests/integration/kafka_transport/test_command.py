@@ -287,10 +287,11 @@ def test_another_broker_is_refused(tmp_path: Path) -> None:
     assert "are for kafka://" in other.fails("lag")
 
 
-def test_watching_shows_it_again_until_it_is_ended(command: Kafka) -> None:
+@pytest.mark.parametrize("seconds", [["0.2"], []])
+def test_watching_shows_it_again_until_it_is_ended(command: Kafka, seconds: list[str]) -> None:
     command.send(0.0)
     watching = subprocess.Popen(
-        [*CELERY, "-A", "project", "kafka", "lag", "--watch", "0.2", "--json"],
+        [*CELERY, "-A", "project", "kafka", "lag", "--json", "--watch", *seconds],
         cwd=command.directory, stdout=subprocess.PIPE, text=True, env=os.environ,
     )  # fmt: skip
     try:
