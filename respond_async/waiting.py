@@ -1,12 +1,13 @@
 """Waiting for a request's end without asking again and again.
 
 The worker publishes the end to the owner's channel, for the hub; whoever waits for a result here
-hears it on the same channel, over one connection to Redis for the whole process.
+hears it on the same channel, over one connection to Redis for the whole event loop.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
 
 from ws_hub import Published, Subscriber, SubscriptionTimeout
 
@@ -21,7 +22,9 @@ class Waits:
     """
 
     def __init__(self, redis_url: str) -> None:
-        self._subscriber: Final = Subscriber(redis_url)
+        self._redis_url: Final = redis_url
+        # A test's app and the test itself may each have a loop, and tasks end on their own alone.
+        self._subscribers: Final = WeakKeyDictionary[asyncio.AbstractEventLoop, Subscriber]()
 
     async def until(
         self,
@@ -41,13 +44,16 @@ class Waits:
         found = await look()
         if found is not None or seconds <= 0:
             return found
-        clock = asyncio.get_running_loop().time
-        end = clock() + seconds
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
         news = _News(task_id)
         # Nothing connects to Redis before somebody waits.
-        self._subscriber.start()
+        subscriber = self._subscribers.get(loop)
+        if subscriber is None:
+            subscriber = self._subscribers[loop] = Subscriber(self._redis_url)
+        subscriber.start()
         try:
-            await self._subscriber.subscribe(channel, news, timeout_seconds=seconds)
+            await subscriber.subscribe(channel, news, timeout_seconds=seconds)
         except SubscriptionTimeout:
             return await look()
         try:
@@ -63,11 +69,13 @@ class Waits:
                 except TimeoutError:
                     return None
         finally:
-            self._subscriber.unsubscribe(channel, news)
+            subscriber.unsubscribe(channel, news)
 
     async def close(self) -> None:
-        """Closes the connection; the next wait opens another."""
-        await self._subscriber.stop()
+        """Closes the connection of the running loop; its next wait opens another."""
+        subscriber = self._subscribers.pop(asyncio.get_running_loop(), None)
+        if subscriber is not None:
+            await subscriber.stop()
 
 
 class _News:
