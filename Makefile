@@ -8,7 +8,7 @@ TEST_PROCESSES ?= 3
 .PHONY: run test long upstream check js format bench bench-transport bench-pool bench-replay bench-accept bench-hub bench-jobs bench-metrics docs lock clean
 
 run: $(INSTALLED)  ## the whole service, with an embedded Redis and Kafka unless REDIS_URL / KAFKA_BOOTSTRAP_SERVERS are set
-	@$(BIN)/python -m respond_async.dev
+	@$(BIN)/respond-async dev
 
 test: check  ## everything, against a real Kafka and a real Redis that the tests start themselves
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile

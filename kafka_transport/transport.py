@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +31,7 @@ from kafka_transport.transient import TransientQueues
 
 if TYPE_CHECKING:
     from kafka_transport.operations import QueueLag
+    from kafka_transport.operations.diagnosis import Finding
 
 __all__ = ["TLSTransport", "Transport"]
 
@@ -183,6 +184,16 @@ class Transport(base.Transport):
         from kafka_transport.operations import lag, queues
 
         return lag(self.cluster, self.durable, queues(self.cluster, self.durable, named))
+
+    @staticmethod
+    def diagnose(connection: Connection, queues: Sequence[str]) -> "list[Finding]":
+        """What keeps these queues from working, and what to do; opens the connection.
+
+        Never raises because of the cluster: that is what is told.
+        """
+        from kafka_transport.operations.diagnosis import diagnose
+
+        return diagnose(connection, queues)
 
     #: Of all clients of this process, whichever connection they belong to.
     client_statistics = staticmethod(client_statistics)

@@ -1,11 +1,12 @@
 """Whether a process of the service is healthy, for the probes of Docker and Kubernetes.
 
-    python -m respond_async.probe worker
-    python -m respond_async.probe http://127.0.0.1:8000/readyz
+    respond-async probe worker
+    respond-async probe http://127.0.0.1:8000/readyz
 
-`worker` reads the file that the worker keeps (WORKER_HEARTBEAT_FILE): it asks no broker, costs 50 ms
-of CPU, and tells of a main loop or an event loop that hangs. Exit status 0: healthy; 1: not, and the
-reason on standard error; 2: wrong use.
+`python -m respond_async.probe` is the same, where the package is not installed but on the path.
+`worker` reads the file that the worker keeps (WORKER_HEARTBEAT_FILE): it asks no broker, costs
+50 ms of CPU, and tells of a main loop or an event loop that hangs. Exit status 0: healthy; 1: not,
+and the reason on standard error; 2: wrong use.
 """
 
 import json

@@ -252,8 +252,8 @@ class Settings(HubSettings):
     )
     worker_heartbeat_file: str = Field(
         default="",
-        description="A file that the worker writes every two seconds, for `python -m"
-        " respond_async.probe worker`; one for each worker.",
+        description="A file that the worker writes every two seconds, for"
+        " `respond-async probe worker`; one for each worker.",
     )
     worker_stale_seconds: Positive = Field(
         default=60.0,

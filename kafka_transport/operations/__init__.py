@@ -9,6 +9,7 @@ change nothing; `DeadLetters` is the only one that writes::
 """
 
 from kafka_transport.operations.dead_letters import DeadLetter, DeadLetters, Outcome
+from kafka_transport.operations.diagnosis import Finding, diagnose
 from kafka_transport.operations.survey import (
     Member,
     PartitionOffsets,
@@ -23,11 +24,13 @@ from kafka_transport.operations.survey import (
 __all__ = [
     "DeadLetter",
     "DeadLetters",
+    "Finding",
     "Member",
     "Outcome",
     "PartitionOffsets",
     "QueueLag",
     "TopicInfo",
+    "diagnose",
     "lag",
     "offsets",
     "queues",

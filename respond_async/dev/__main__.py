@@ -1,4 +1,4 @@
-"""Runs the command: `python -m respond_async.dev`."""
+"""Runs the command: `python -m respond_async.dev`, as `respond-async dev` does."""
 
 import sys
 

@@ -82,7 +82,7 @@ class Options:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m respond_async.dev",
+        prog="respond-async dev",
         description="Runs Redis, Kafka, the worker, the app and Flower together, to try them.",
         epilog=EPILOG,
     )

@@ -1,5 +1,6 @@
 """What a user gets: the wheel alone, in a project that has packages named app, tasks and config."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -60,6 +61,10 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
+def environment_of(port: int, redis_url: str) -> dict[str, str]:
+    return {"SECRET_KEY": "k" * 64, "REDIS_URL": redis_url, "KAFKA_TOPIC": f"shop-{port}"}
+
+
 @pytest.fixture
 def shop(python: Path, kafka: str, redis_url: str, tmp_path: Path) -> Iterator[str]:
     """The shop's address; its worker and its app run."""
@@ -77,7 +82,7 @@ def shop(python: Path, kafka: str, redis_url: str, tmp_path: Path) -> Iterator[s
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     port = free_port()
-    environment = {"SECRET_KEY": "k" * 64, "REDIS_URL": redis_url, "KAFKA_TOPIC": f"shop-{port}"}
+    environment = environment_of(port, redis_url)
     commands = [
         ["celery", "-A", "shop.worker", "worker", "-P", "threads", "-c", "2"],
         ["uvicorn", "shop.main:app", "--port", str(port)],
@@ -121,3 +126,28 @@ def test_the_shop_runs_from_the_wheel_beside_packages_of_the_same_names(
     answer = wait_until(result, within=30, what=f"the result: see {tmp_path}/log")
     assert answer.json()["status"] == 200
     assert answer.json()["response"] == {"titles": ["a", "b"], "shelf": "top"}
+
+
+def test_the_wheel_brings_its_command_line(
+    python: Path, shop: str, redis_url: str, tmp_path: Path
+) -> None:
+    command = str(python.parent / "respond-async")
+    environment = environment_of(int(shop.rpartition(":")[2]), redis_url)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [command, *arguments], cwd=tmp_path, env=environment,
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    assert run("--version").stdout.startswith("respond-async ")
+    doctor = ("doctor", "-A", "shop.worker", "--url", shop, "--json")
+    wait_until(lambda: run(*doctor).returncode == 0, within=60, what=f"well: {tmp_path}/log")
+    found = {one["subject"]: one for one in json.loads(run(*doctor).stdout)["findings"]}
+    assert "there is no hub" in found[f"hub {shop}"]["what"]
+    assert run(*doctor, "--hub", shop).returncode == 1
+    done = run("send", "POST", f"{shop}/reports", "-d", '{"titles": ["b", "a"]}')
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"titles": ["a", "b"], "shelf": "top"}
+    # What the extra brings is named.
+    assert "pip install 'respond-async[dev]'" in run("dev").stderr
