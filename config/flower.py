@@ -6,6 +6,7 @@ and lets the file win, so each value here gives way to its variable itself.
 
 import os
 
+import kafka_transport.flower  # noqa: F401 - the broker tab
 from config.logging import configure_logging
 
 __all__: list[str] = []
@@ -13,8 +14,9 @@ __all__: list[str] = []
 #: `user:password`, several separated by commas.
 basic_auth = [pair for pair in os.environ.get("FLOWER_BASIC_AUTH", "").split(",") if pair]
 
-#: Flower can stop workers: without a password it listens to this machine only.
-address = os.environ.get("FLOWER_ADDRESS", "0.0.0.0" if basic_auth else "127.0.0.1")  # noqa: S104 - in a container, behind a password
+#: Flower can stop workers: without a password or OAuth it listens to this machine only.
+_open = bool(basic_auth or os.environ.get("FLOWER_AUTH"))
+address = os.environ.get("FLOWER_ADDRESS", "0.0.0.0" if _open else "127.0.0.1")  # noqa: S104 - in a container, behind a login
 port = int(os.environ.get("FLOWER_PORT", "5555"))
 
 #: The path it is served under behind a proxy, such as `flower`; empty: the root.

@@ -19,6 +19,7 @@ from kafka_transport.delivery import Delivery
 from kafka_transport.dispatch import Dispatch
 from kafka_transport.durable import DurableQueues
 from kafka_transport.errors import BrokerUnavailable, PoolNotSupported, PublishFailed
+from kafka_transport.hidden import hide, reveal
 from kafka_transport.names import exchange_topic
 from kafka_transport.native import eventlet_patched
 from kafka_transport.routing import Routes
@@ -64,7 +65,8 @@ class Transport(base.Transport):
         super().__init__(client, **kwargs)
         settle(client)
         self._connection: Final = client
-        self.options: Final = Options.of(client.transport_options or {})
+        client.transport_options = hide(client.transport_options or {})
+        self.options: Final = Options.of(reveal(client.transport_options))
         self.connected = False
         self._pid = 0
         self._channels: Final[list[Channel]] = []

@@ -77,6 +77,7 @@ class Settings(HubSettings):
     )
     kafka_client_properties: KafkaProperties = Field(
         default={},
+        repr=False,
         description="More librdkafka properties (SASL, TLS, ...) as a JSON object.",
     )
 

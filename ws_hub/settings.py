@@ -58,6 +58,7 @@ class HubSettings(BaseSettings):
 
     redis_url: str = Field(
         default="redis://localhost:6379/0",
+        repr=False,
         description=(
             "Redis that carries the notifications: redis://, rediss://, unix://,"
             " redis+sentinel://host:26379,host2:26379/mymaster/0 or redis+cluster://host,host2."

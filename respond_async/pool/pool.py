@@ -120,9 +120,13 @@ class AsyncioPool(BasePool):
         **_: Any,
     ) -> Job:
         """Takes a task; it begins as soon as there is a slot."""
+        request = getattr(callback, "__self__", None)
+        if isinstance(request, Request):
+            soft_timeout, timeout = _limits(request)
+            args = _decoded(args, request)
         job = Job(
             target,
-            _decoded(args, callback),
+            args,
             kwargs or {},
             callback=callback,
             error_callback=error_callback,
@@ -307,13 +311,23 @@ class AsyncioPool(BasePool):
         self._notices = None
 
 
-def _decoded(args: Sequence[Any], callback: Callable[..., Any] | None) -> Sequence[Any]:
+def _limits(request: Request) -> tuple[float | None, float | None]:
+    """Soft and hard time limit: the message's own, else what the task's are now.
+
+    Celery hands over the task's limits as they were when its worker started, and would so ignore
+    those that `control.time_limit` sets.
+    """
+    hard, soft = request.time_limits
+    task = request.task
+    return soft or task.soft_time_limit, hard or task.time_limit
+
+
+def _decoded(args: Sequence[Any], request: Request) -> Sequence[Any]:
     """A tracer's arguments with the message's body as Celery has read it.
 
     Otherwise the tracer reads it once more, and it is held twice while the task runs.
     """
-    request = getattr(callback, "__self__", None)
-    if not isinstance(request, Request) or len(args) != _TRACER_ARGS:
+    if len(args) != _TRACER_ARGS:
         return args
     *head, body, content_type, _ = args
     if content_type and body is request.message.body:

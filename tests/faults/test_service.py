@@ -123,5 +123,5 @@ def test_a_worker_with_a_lifetime_is_replaced_and_nothing_is_lost_or_run_twice(
         for task_id in ids:
             assert service.result(task_id, channel)["status"] == 200
         current.stop()
-        ran = sum(worker.output().count("succeeded") for worker in service.workers)
+        ran = sum(worker.output().count("ended: answered") for worker in service.workers)
         assert ran == len(ids)

@@ -15,7 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kafka_transport": set(),
     "ws_hub": set(),
     "respond_async": {"ws_hub"},
-    "config": {"respond_async"},
+    "config": {"kafka_transport", "respond_async"},
     "tasks": {"config", "respond_async", "kafka_transport"},
     "app": {"config", "tasks", "respond_async", "ws_hub"},
 }
@@ -26,9 +26,10 @@ TRANSPORT_NEEDS = {"kombu", "amqp", "confluent_kafka"}
 #: What `respond_async.client` may import at all: anyio comes with httpx.
 CLIENT_NEEDS = {"httpx", "anyio"}
 
-#: What its command of `celery` needs on top.
+#: What its command of `celery`, and its part in Flower, need on top.
 COMMAND_NEEDS = {
     "kafka_transport/command.py": {"celery", "click"},
+    "kafka_transport/flower.py": {"celery", "flower", "tornado"},
     "kafka_transport/operations/rendering.py": {"rich"},
 }
 
