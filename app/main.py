@@ -16,6 +16,7 @@ from app.demo.tokens import token_router
 from app.health import health_router
 from app.page import install_page
 from config.logging import configure_logging
+from config.tracing import configure_tracing
 from respond_async import AsyncRequests, Gateway, Jobs, Settings, install_tasks
 from respond_async.celery_face import load
 from respond_async.request_ids import RequestIds
@@ -100,4 +101,5 @@ def _served(settings: Settings) -> "App":
 
 
 configure_logging()
+configure_tracing()
 app = _served(config.settings)

@@ -23,7 +23,7 @@ from respond_async.errors import ConfigurationError
 from respond_async.identity import Identities
 from respond_async.later import LaterWrites
 from respond_async.metrics.routes import Routes
-from respond_async.observed import MeasuredCapture, ObservedCelery
+from respond_async.observed import ObservedCapture, ObservedCelery
 from respond_async.openapi import ACCEPTED_RESPONSE
 from respond_async.options import OptionPatterns
 from respond_async.overload import Backlogs
@@ -38,6 +38,7 @@ from respond_async.sealing import Sealer, warn_of_missing_key
 from respond_async.settings import Settings
 from respond_async.stored import StoredAnswers
 from respond_async.task_ids import TaskIds
+from respond_async.tracing import tracing_of
 from respond_async.waiting import Waits
 from respond_async.worker import Worker
 
@@ -105,9 +106,14 @@ class AsyncRequests:
         self._ids = ids
         self._metrics = self._celery.metrics = self._made_metrics(app)
         own = [route for route in app.router.routes if route not in others]
-        capturing = partial(MeasuredCapture, metrics=self._metrics) if self._metrics else Capture
+        tracing = self._celery.tracing = tracing_of(self.settings, self._celery.celery)
+        capturing: Any = Capture
+        if self._metrics is not None or tracing is not None:
+            capturing = partial(
+                ObservedCapture, router=app.router, metrics=self._metrics, tracing=tracing
+            )
         #: Accepts; for whoever captures elsewhere than in front of the app's router.
-        self.capture = capturing(
+        self.capture: Capture = capturing(
             self.settings,
             identities,
             self._celery,
@@ -131,8 +137,8 @@ class AsyncRequests:
         self._close_with(app)
 
     def label_endpoints_of(self, router: Router | None) -> None:
-        """Takes the metrics' labels of endpoints from another app's router; None: it has none."""
-        if isinstance(self.capture, MeasuredCapture):
+        """Takes the labels of endpoints from another app's router; None: it has none."""
+        if isinstance(self.capture, ObservedCapture):
             self.capture.label = Routes(router).label
 
     @staticmethod

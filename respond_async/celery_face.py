@@ -5,7 +5,7 @@ threads that run the app's own endpoints, and each call has a deadline.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from threading import Lock
@@ -52,13 +52,20 @@ class CeleryFace:
         self._deadline = settings.kafka_publish_timeout_seconds + _MARGIN_SECONDS
         self._publisher: ReplayPublisher | None = None
 
-    async def publish(self, request: CapturedRequest, body: bytes, sealer: Sealer) -> None:
+    async def publish(
+        self,
+        request: CapturedRequest,
+        body: bytes,
+        sealer: Sealer,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Returns once the broker has the task.
 
         Args:
             request: What is replayed; its method and path are what logs and Flower show.
             body: What travels with it.
             sealer: For requests.
+            headers: More of the Celery message's, readable by whoever reads the queue.
 
         Raises:
             BrokerUnavailableError: The broker did not confirm it in time.
@@ -71,9 +78,9 @@ class CeleryFace:
         if publisher is None or not publisher.is_ready(request):
             publisher = await self._by(self._deadline, self._connected, request)
         if publisher is None:
-            await self._by(self._deadline, self._publish, request, sealed)
+            await self._by(self._deadline, self._publish, request, sealed, headers)
         else:
-            await publisher.confirmed(request, sealed)
+            await publisher.confirmed(request, sealed, headers)
 
     async def _by(
         self, deadline: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -97,6 +104,16 @@ class CeleryFace:
                 return await self._in_thread(self._meta, task_id)
         except TimeoutError:
             raise BackendUnavailableError(f"no answer within {deadline:g} s") from None
+
+    async def loaded(self) -> Celery:
+        """The Celery application; imported in a thread, if it is only named.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        if isinstance(self._given, Celery):
+            return self._given
+        return await self._in_thread(self._celery)
 
     async def call(self, function: Callable[[Celery], T]) -> T:
         """What `function` gives, called in a thread with the Celery application.
@@ -134,8 +151,10 @@ class CeleryFace:
         publisher = self._made_publisher()
         return publisher if publisher.connect(request) else None
 
-    def _publish(self, request: CapturedRequest, sealed: str) -> None:
-        self._made_publisher().publish(request, sealed)
+    def _publish(
+        self, request: CapturedRequest, sealed: str, headers: Mapping[str, str] | None
+    ) -> None:
+        self._made_publisher().publish(request, sealed, headers)
 
     def _made_publisher(self) -> ReplayPublisher:
         # The first requests come in several threads at once.

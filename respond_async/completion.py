@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import redis
 
@@ -18,6 +18,9 @@ from respond_async.envelope import CapturedRequest
 from respond_async.errors import EnvelopeError, StoreUnavailableError
 from respond_async.pool import in_thread, pause
 from respond_async.runs import Runs
+
+if TYPE_CHECKING:
+    from respond_async.tracing.spans import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +36,20 @@ class Completion:
         runs: What Redis knows of runs.
         claims: The bodies of requests.
         left: Called once the owner was told; perhaps again for the same request.
+        tracing: None: no spans.
     """
 
-    def __init__(self, runs: Runs, claims: Claims, left: Callable[[CapturedRequest], None]) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        claims: Claims,
+        left: Callable[[CapturedRequest], None],
+        tracing: "Tracing | None" = None,
+    ) -> None:
         self._runs = runs
         self._claims = claims
         self._left = left
+        self._tracing = tracing
         self._lock = Lock()
         self._executor: ThreadPoolExecutor | None = None
 
@@ -52,6 +63,12 @@ class Completion:
             request: What was replayed.
             answered: Whether the result is an answer.
         """
+        if self._tracing is None:
+            return self._notified(request, answered=answered)
+        with self._tracing.notifying(request.trace):
+            return self._notified(request, answered=answered)
+
+    def _notified(self, request: CapturedRequest, *, answered: bool) -> bool:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 told = self._runs.end(request, answered=answered)

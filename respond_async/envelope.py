@@ -5,7 +5,7 @@ and path bytes stand in the JSON as Latin-1 text, which maps every byte to one c
 """
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import quote
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
@@ -13,10 +13,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from respond_async.compression import packed, unpacked
 from respond_async.errors import EnvelopeError
 from respond_async.plan import Plan
-from respond_async.scope import REQUEST_ID, ROUTE
+from respond_async.scope import REQUEST_ID, ROUTE, TRACE
 from respond_async.sealing import Sealer
 
 Address = tuple[str, int | None]
+
+# An older worker cannot read what has the field.
+_WITHOUT_TRACE: Final = {"trace"}
 
 
 class BodyClaim(BaseModel):
@@ -58,6 +61,8 @@ class CapturedRequest(BaseModel):
     request_id: str = ""
     #: The label of its endpoint in metrics; "": not known.
     route: str = ""
+    #: The context of its trace, as W3C headers; empty: there are no traces.
+    trace: dict[str, str] = {}
 
     @classmethod
     def of(
@@ -91,6 +96,7 @@ class CapturedRequest(BaseModel):
             server=scope.get("server"),
             request_id=scope.get(REQUEST_ID, ""),
             route=scope.get(ROUTE, ""),
+            trace=scope.get(TRACE) or {},
             claim=claim,
             plan=plan,
         )
@@ -120,7 +126,8 @@ class CapturedRequest(BaseModel):
     def sealed(self, body: bytes, sealer: Sealer) -> str:
         """The text that travels. A body named by `claim` is not in it."""
         carried = b"" if self.claim else body
-        return sealer.seal(self.model_dump_json().encode() + b"\n" + packed(carried))
+        text = self.model_dump_json(exclude=None if self.trace else _WITHOUT_TRACE)
+        return sealer.seal(text.encode() + b"\n" + packed(carried))
 
     @classmethod
     def opened(cls, sealed: object, sealer: Sealer) -> tuple[Self, bytes]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from respond_async.envelope import CapturedRequest
+from respond_async.tracing.current import trace_id
 from ws_hub import user_of_channel
 
 __all__ = ["LOG_CONTEXT", "LogContext", "log_fields", "of_replay"]
@@ -42,6 +43,9 @@ def of_replay(request: CapturedRequest) -> LogContext:
 
 
 def log_fields() -> dict[str, str]:
-    """`request_id`, `task_id` and `user`, as far as they are known here; for a log processor."""
+    """What is known here of `request_id`, `task_id`, `user` and `trace_id`; for a log processor."""
     context = LOG_CONTEXT.get()
-    return context.fields() if context is not None else {}
+    fields = context.fields() if context is not None else {}
+    if trace := trace_id():
+        fields["trace_id"] = trace
+    return fields

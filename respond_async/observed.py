@@ -1,23 +1,27 @@
-"""Capturing as it is seen from outside: counted, and named in the app's log lines."""
+"""Capturing as it is seen from outside: counted, traced, and named in the app's log lines."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import Response
+from starlette.routing import Router
 
 from respond_async.capture import Capture
 from respond_async.celery_face import CeleryFace
 from respond_async.envelope import CapturedRequest
 from respond_async.log_context import LOG_CONTEXT
+from respond_async.metrics.routes import Routes
 from respond_async.options import Chosen
 from respond_async.problems import Problem
 from respond_async.raw_request import RawRequest
-from respond_async.scope import ROUTE
+from respond_async.scope import ROUTE, TRACE
 from respond_async.sealing import Sealer
 
 if TYPE_CHECKING:
     from respond_async.metrics.app import AppMetrics
+    from respond_async.tracing.spans import Tracing
 
-__all__ = ["MeasuredCapture", "ObservedCelery"]
+__all__ = ["ObservedCapture", "ObservedCelery"]
 
 
 class ObservedCelery(CeleryFace):
@@ -25,30 +29,68 @@ class ObservedCelery(CeleryFace):
 
     #: None: nothing is counted.
     metrics: "AppMetrics | None" = None
+    #: None: no spans.
+    tracing: "Tracing | None" = None
 
-    async def publish(self, request: CapturedRequest, body: bytes, sealer: Sealer) -> None:
+    async def publish(
+        self,
+        request: CapturedRequest,
+        body: bytes,
+        sealer: Sealer,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """See `CeleryFace`."""
         if (context := LOG_CONTEXT.get()) is not None:
             context.captured(request)
-        await super().publish(request, body, sealer)
+        if self.tracing is None:
+            await super().publish(request, body, sealer, headers)
+        else:
+            await self.loaded()
+            queue = (request.plan and request.plan.queue) or self._settings.kafka_topic
+            with self.tracing.sending(queue, request.task_id) as traced:
+                await super().publish(request, body, sealer, traced)
         if self.metrics is not None:
             self.metrics.captured(request.route)
 
 
-class MeasuredCapture(Capture):
-    """Labels each request with its endpoint and counts the refused ones."""
+class ObservedCapture(Capture):
+    """Labels each request with its endpoint, counts the refused ones, and makes a span of each."""
 
-    def __init__(self, *args: Any, metrics: "AppMetrics", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        router: Router | None,
+        metrics: "AppMetrics | None",
+        tracing: "Tracing | None",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._metrics: Final = metrics
+        self._tracing: Final = tracing
         #: The label of a request's endpoint.
-        self.label = metrics.label
+        self.label = Routes(router).label
 
     async def accept(self, raw: RawRequest, chosen: Chosen | None = None) -> Response:
         """See `Capture`."""
         raw.scope[ROUTE] = self.label(raw.scope)
+        if self._tracing is None:
+            return await self._counted(raw, chosen)
+        with self._tracing.accepting(raw.scope, raw.scope[ROUTE]) as exchange:
+            raw.scope[TRACE] = self._tracing.carrier()
+            try:
+                response = await self._counted(raw, chosen)
+            except Problem as problem:
+                exchange.answered(problem.status_code)
+                refused = problem
+            else:
+                exchange.answered(response.status_code)
+                return response
+        raise refused
+
+    async def _counted(self, raw: RawRequest, chosen: Chosen | None) -> Response:
         try:
             return await super().accept(raw, chosen)
         except Problem as problem:
-            self._metrics.refused(problem.status_code)
+            if self._metrics is not None:
+                self._metrics.refused(problem.status_code)
             raise

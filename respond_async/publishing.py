@@ -9,7 +9,7 @@ message is compressed, Celery's own code makes and sends each.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +29,9 @@ _SHOWN_PATH: Final = 200
 _ID: Final = "the-id-goes-here"
 _SHOWN: Final = "what-is-shown-goes-here"
 _SEALED: Final = "the-sealed-request-goes-here"
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+# Queue, priority and the names of the headers.
+_Kind = tuple[str, int | None, tuple[str, ...]]
 # One attempt to connect, then an error; kombu's default is to try for ever.
 _CONNECT_ONCE: Final = {
     "max_retries": 1,
@@ -63,10 +66,12 @@ class ReplayPublisher:
         # None until it is known whether the transport confirms without waiting.
         self._confirms: bool | None = None
         self._declared: Final[set[str]] = set()
-        self._templates: Final[dict[tuple[str, int | None], Any]] = {}
+        self._templates: Final[dict[_Kind, Any]] = {}
 
-    def publish(self, request: CapturedRequest, sealed: str) -> None:
-        """Returns once the broker has the message; blocks meanwhile.
+    def publish(
+        self, request: CapturedRequest, sealed: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Returns once the broker has the message, with these headers more; blocks meanwhile.
 
         Raises:
             BrokerUnavailableError: It did not confirm.
@@ -75,7 +80,7 @@ class ReplayPublisher:
         errors = _errors_of(connection)
         try:
             with producers[connection].acquire(block=True, timeout=self._timeout) as producer:
-                self._send(producer, _Asked.of(request, sealed, self._queue))
+                self._send(producer, _Asked.of(request, sealed, self._queue, headers))
         except errors as error:
             raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
 
@@ -124,14 +129,16 @@ class ReplayPublisher:
         self._declared.add(queue)
         return True
 
-    async def confirmed(self, request: CapturedRequest, sealed: str) -> None:
-        """Sends a message, after `connect`; returns when the broker has it.
+    async def confirmed(
+        self, request: CapturedRequest, sealed: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Sends a message, after `connect`, with these headers more; returns when the broker has it.
 
         Raises:
             BrokerUnavailableError: It did not confirm, or the message cannot even be sent.
         """
         try:
-            await self._begin(_Asked.of(request, sealed, self._queue))
+            await self._begin(_Asked.of(request, sealed, self._queue, headers))
         except self._errors as error:
             raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
 
@@ -161,7 +168,8 @@ class ReplayPublisher:
     def _template(self, asked: "_Asked") -> Any:
         """None: Celery or the transport must make each message."""
         recorder = _Recorder(self._channel)
-        words = _Asked(_ID, _SHOWN, _SEALED, asked.queue, asked.priority, None)
+        headers = {name: _word_of(name) for name in asked.headers}
+        words = _Asked(_ID, _SHOWN, _SEALED, asked.queue, asked.priority, None, headers)
         self._send(self._producer(recorder), words, declare=[])
         if not isinstance(recorder.body, str) or not hasattr(self._channel, "template"):
             return None
@@ -187,6 +195,8 @@ class ReplayPublisher:
             options["priority"] = asked.priority
         if asked.partition_key is not None:
             options["partition_key"] = asked.partition_key
+        if asked.headers:
+            options["headers"] = asked.headers
         task = self._celery.tasks.get(TASK_NAME)
         routed = amqp.router.route(options, TASK_NAME, (), {}, task)
         message = amqp.create_task_message(
@@ -212,12 +222,19 @@ class _Asked(NamedTuple):
     queue: str
     priority: int | None
     partition_key: str | None
+    headers: Mapping[str, str]
 
     @classmethod
-    def of(cls, request: CapturedRequest, sealed: str, queue: str) -> "_Asked":
-        plan = request.plan
+    def of(
+        cls,
+        request: CapturedRequest,
+        sealed: str,
+        queue: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> "_Asked":
+        plan, more = request.plan, headers or _NO_HEADERS
         if plan is None:
-            return cls(request.task_id, shown_request(request), sealed, queue, None, None)
+            return cls(request.task_id, shown_request(request), sealed, queue, None, None, more)
         return cls(
             request.task_id,
             shown_request(request),
@@ -225,17 +242,25 @@ class _Asked(NamedTuple):
             plan.queue or queue,
             plan.priority,
             plan.partition_key,
+            more,
         )
 
     @property
-    def kind(self) -> tuple[str, int | None]:
+    def kind(self) -> "_Kind":
         """What cannot be filled in."""
-        return self.queue, self.priority
+        return self.queue, self.priority, tuple(self.headers)
 
     @property
     def words(self) -> dict[str, str]:
         """What stands for each of a template's words."""
-        return {_ID: self.task_id, _SHOWN: self.shown, _SEALED: self.sealed}
+        words = {_ID: self.task_id, _SHOWN: self.shown, _SEALED: self.sealed}
+        for name, value in self.headers.items():
+            words[_word_of(name)] = value
+        return words
+
+
+def _word_of(header: str) -> str:
+    return f"the-header-{header}-goes-here"
 
 
 class _Confirming:

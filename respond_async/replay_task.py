@@ -1,6 +1,7 @@
 """The Celery task that replays a captured request."""
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import redis
@@ -94,12 +95,15 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
     # For the signal at the end.
     running.captured = captured
     try:
-        return _result(task, captured, body, int(running.retries or 0))
+        result = _result(task, captured, body, int(running.retries or 0))
     except (redis.RedisError, BackendError, AppStartError, StoreUnavailableError) as error:
         # Not a failure of the request: it goes back, and comes again when things are better.
         logger.warning("%s [%s] is delivered again: %s", captured, task_id, error)
         pause(_REDELIVER_PAUSE_SECONDS)
         raise Reject(str(error), requeue=True) from None
+    if task.worker.tracing is not None:
+        running.returned_at = time.time_ns()
+    return result
 
 
 def _result(task: ReplayTask, captured: CapturedRequest, body: bytes, retries: int) -> StoredAnswer:
@@ -118,7 +122,14 @@ def _result(task: ReplayTask, captured: CapturedRequest, body: bytes, retries: i
             raise Ignore
     worker.began(captured, task.request, begun.delivery, retries)
     # A retry is no delivery that a worker failed to finish.
-    answer = _answer(worker, captured, body, begun.delivery - retries)
+    delivery = begun.delivery - retries
+    if worker.tracing is None:
+        answer = _answer(worker, captured, body, delivery)
+    else:
+        with worker.tracing.replaying(captured) as exchange:
+            sent_on = worker.tracing.readdressed(captured)
+            answer = _answer(worker, sent_on, body, delivery)
+            exchange.answered(answer.status, answer.raised)
     worker.ends.ran(task.request, captured)
     if captured.plan is not None and captured.plan.retry is not None:
         delay = captured.plan.retry.delay(answer.status, answer.raised, retries)
@@ -136,16 +147,27 @@ def _retry(
     """
     logger.info("%s [%s] answered %r: again in %.1f s", captured, captured.task_id, answer, delay)
     assert captured.plan is not None
-    again = task.signature_from_request(
-        countdown=delay,
-        retries=retries + 1,
-        # What is shown stays what it was: it is not derived from what is sent.
-        argsrepr=shown_request(captured),
-        kwargsrepr="{}",
-        **captured.plan.publish_options(),
-    )
-    try:
+    options = captured.plan.publish_options()
+
+    def send(**more: Any) -> None:
+        again = task.signature_from_request(
+            countdown=delay,
+            retries=retries + 1,
+            # What is shown stays what it was: it is not derived from what is sent.
+            argsrepr=shown_request(captured),
+            kwargsrepr="{}",
+            **options,
+            **more,
+        )
         in_thread(again.apply_async)
+
+    try:
+        if task.worker.tracing is None:
+            send()
+        else:
+            queue = captured.plan.queue or task.worker.settings.kafka_topic
+            with task.worker.tracing.sending(queue, captured.task_id) as headers:
+                send(headers={**(task.request.headers or {}), **headers})
     except Exception as error:  # noqa: BLE001 - brokers share no base of their errors
         logger.warning("%s [%s] is delivered again at once: %s", captured, captured.task_id, error)
         pause(_REDELIVER_PAUSE_SECONDS)

@@ -21,6 +21,9 @@ REQUEST_ID: Final = "respond_async.request_id"
 #: The label of the request's endpoint in metrics.
 ROUTE: Final = "respond_async.route"
 
+#: The trace context that travels with the request.
+TRACE: Final = "respond_async.trace"
+
 ASYNC_HEADER: Final = "x-async-request"
 
 Scope = MutableMapping[str, Any]

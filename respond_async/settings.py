@@ -1,6 +1,7 @@
 """The library's settings, read from the environment."""
 
 import json
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -236,6 +237,11 @@ class Settings(HubSettings):
         description="How often an app with metrics asks Kafka how long the queues are, and Kafka's"
         " clients tell of themselves; 0: never.",
     )
+    traces: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether spans are made (OpenTelemetry). `auto`: where OTEL_EXPORTER_OTLP_ENDPOINT"
+        " or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set; OTEL_SDK_DISABLED is heard.",
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto",
         description="`json`: one object a line; `text`: for people; `auto`: by ENVIRONMENT.",
@@ -270,6 +276,15 @@ class Settings(HubSettings):
                 " keeps no results in a Redis Cluster. A hub alone (ws_hub.main) can use one"
             )
         return value
+
+    @property
+    def traces_on(self) -> bool:
+        """Whether spans are made."""
+        if self.traces != "auto":
+            return self.traces == "on"
+        return os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true" and any(
+            os.environ.get(f"OTEL_EXPORTER_OTLP_{which}ENDPOINT") for which in ("", "TRACES_")
+        )
 
     @property
     def replayed_app(self) -> str:

@@ -29,6 +29,7 @@ from respond_async.runs import Runs
 from respond_async.scripts import Scripts
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
+from respond_async.tracing import tracing_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -58,7 +59,9 @@ class Worker:
         self._owned = OwnedWrites(settings, self._later)
         self._limits = WorkerLimits(settings, self._later)
         self._ended = EndedCounts(settings, self._later)
-        self.completion = Completion(self.runs, self.claims, self._left)
+        #: None: no spans.
+        self.tracing = tracing_of(settings, lambda: celery)
+        self.completion = Completion(self.runs, self.claims, self._left, self.tracing)
         self.metrics = _metrics(settings, celery)
         self.ends = Ends(settings.kafka_topic, self.metrics)
         self._celery = celery
@@ -72,6 +75,10 @@ class Worker:
         connect(signals.worker_init, self._keep_storing_results)
         connect(signals.celeryd_after_setup, self._refuse_async_tasks)
         connect(signals.worker_ready, self._start_app_in_threads)
+        if self.tracing is not None:
+            from respond_async.tracing.deliveries import trace_deliveries
+
+            trace_deliveries(self._celery, self.tracing)
         if self.metrics is not None:
             connect(signals.worker_init, self._be_worker)
             connect(signals.worker_ready, self._start_metrics)
@@ -102,6 +109,8 @@ class Worker:
     def began(self, captured: CapturedRequest, running: Any, delivery: int, retries: int) -> None:
         """A request begins to run here; see `Ends.began`."""
         self._owned.add(captured)
+        if self.tracing is not None:
+            self.tracing.attempt(delivery)
         self.ends.began(running, captured, delivery, retries)
 
     def failed_before(self, captured: CapturedRequest) -> None:
@@ -202,6 +211,8 @@ class Worker:
     def _on_success(self, sender: Any, result: Any = None, **_: Any) -> None:
         if self._is_ours(sender):
             running = sender.request
+            if self.tracing is not None:
+                self.tracing.stored(running.returned_at)
             if self.completion.notify(running.captured, answered=True):
                 self.ends.answered(running, running.captured, getattr(result, "status", 0))
 

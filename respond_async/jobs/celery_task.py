@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -162,7 +163,7 @@ class _Delivery:
         )
         self._worker.keeper.add(self._id, self._holder, self._hub(), execution)
         try:
-            value = self._definition.arguments.result(self._awaited(execution))
+            value = self._definition.arguments.result(self._traced(execution, record))
         except Cancelled:
             self._end(Status.CANCELLED, None, None)
         except TimedOut:
@@ -185,6 +186,14 @@ class _Delivery:
                 self._worker.wake()
         raise Ignore
 
+    def _traced(self, execution: Execution, record: Mapping[str, str]) -> Any:
+        tracing = self._jobs.tracing
+        if tracing is None:
+            return self._awaited(execution)
+        tracing.attempt(int(record["attempts"]))
+        with tracing.carrying(self._spec.trace):
+            return self._awaited(execution)
+
     @staticmethod
     def _awaited(execution: Execution) -> Any:
         if in_bridge() or running_loop() is not None:
@@ -206,7 +215,10 @@ class _Delivery:
 
     def _end(self, status: Status, what: str | None, value: Any) -> None:
         sealed = [what, self._sealed(value)] if what else []
+        since = time.time_ns()
         counts = self._ended_in_redis(status, sealed)
+        if self._jobs.tracing is not None:
+            self._jobs.tracing.stored(since)
         if not counts:
             logger.warning("%s [%s] was taken over: its end here does not count",
                            self._task.name, self._id)  # fmt: skip
@@ -239,12 +251,20 @@ class _Delivery:
         logger.info(
             "%s [%s] is tried again in %.1f s: %r", self._task.name, self._id, seconds, error
         )
-        again = self._task.signature_from_request(
-            countdown=seconds, retries=int(self._task.request.retries or 0) + 1
-        )
-        in_thread(again.apply_async)
+        tracing = self._jobs.tracing
+        if tracing is None:
+            self._send_again(seconds)
+        else:
+            with tracing.sending(self._definition.queue, self._id) as headers:
+                self._send_again(seconds, headers={**(self._task.request.headers or {}), **headers})
         self._script(scripts.SENT, self._id)
         raise Ignore
+
+    def _send_again(self, seconds: float, **more: Any) -> None:
+        again = self._task.signature_from_request(
+            countdown=seconds, retries=int(self._task.request.retries or 0) + 1, **more
+        )
+        in_thread(again.apply_async)
 
     def _put_back(self, seconds: float | None) -> bool:
         wait = "" if seconds is None else int(seconds * 1000)

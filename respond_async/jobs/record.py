@@ -36,10 +36,14 @@ class Spec:
     timeout: float | None = None
     #: Where its end is posted to; "" for nowhere.
     webhook: str = ""
+    #: The context of the trace that created it, as W3C headers; empty: there are no traces.
+    trace: dict[str, str] = field(default_factory=dict)
 
     def sealed(self, sealer: Sealer, job_id: str) -> str:
         """As it is kept."""
-        text = json.dumps([self.arguments, self.channel, self.timeout, self.webhook])
+        parts = [self.arguments, self.channel, self.timeout, self.webhook]
+        # An older worker cannot read what has a fifth part.
+        text = json.dumps([*parts, self.trace] if self.trace else parts)
         return sealer.seal(text.encode(), job_id)
 
     @classmethod
@@ -49,8 +53,11 @@ class Spec:
         Raises:
             EnvelopeError: It is not ours.
         """
-        arguments, channel, timeout, webhook = json.loads(sealer.open(sealed, job_id))
-        return cls(arguments=arguments, channel=channel, timeout=timeout, webhook=webhook)
+        arguments, channel, timeout, webhook, *more = json.loads(sealer.open(sealed, job_id))
+        return cls(
+            arguments=arguments, channel=channel, timeout=timeout, webhook=webhook,
+            trace=more[0] if more else {},
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,7 @@ from respond_async.jobs.record import Job, Spec, read_fields, read_job
 from respond_async.jobs.schedules import Schedules
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
+from respond_async.tracing import tracing_of
 from respond_async.waiting import Waits
 from ws_hub import Script
 
@@ -57,6 +58,8 @@ class Jobs:
         self.config: Final = config or TaskConfig.from_settings(self.settings)
         self.sealer: Final = Sealer(self.settings, "job")
         self._celery: Final = CeleryFace(celery, self.settings)
+        #: None: no spans.
+        self.tracing: Final = tracing_of(self.settings, self._celery.celery)
         #: The app's.
         self.redis: Final = AppRedis(self.settings)
         self._blocking: Final = app_blocking_redis(self.settings)
@@ -124,6 +127,7 @@ class Jobs:
             channel=channel,
             timeout=next((each for each in limits if each is not None), None),
             webhook=webhook,
+            trace={} if self.tracing is None else self.tracing.carrier(),
         )
         dedupe = f"{channel}|{definition.name}|{dedupe_key}"
         return await self._make(
@@ -152,7 +156,12 @@ class Jobs:
             fields += ["key", key]
         wait = int(delay * 1000) + _OUTBOX_MILLISECONDS
         create = (job_id, self.hub(spec.channel, job_id), dedupe, wait, *fields)
-        return await self._created(definition, create, message_options(definition, priority, delay))
+        options = message_options(definition, priority, delay)
+        if self.tracing is None:
+            return await self._created(definition, create, options)
+        await self._celery.loaded()
+        with self.tracing.sending(definition.queue, job_id) as headers:
+            return await self._created(definition, create, {**options, "headers": headers})
 
     async def get(self, job_id: str) -> Job:
         """The job.

@@ -10,7 +10,7 @@ from typing import Any, Final
 import redis
 from celery import Celery, signals
 
-from respond_async.errors import ConfigurationError
+from respond_async.errors import ConfigurationError, EnvelopeError
 from respond_async.identity import Identities
 from respond_async.jobs import schedule_scripts, scripts
 from respond_async.jobs.calling_back import (
@@ -21,7 +21,7 @@ from respond_async.jobs.calling_back import (
     seconds_after,
 )
 from respond_async.jobs.config import TaskConfig
-from respond_async.jobs.definition import DEFINITIONS
+from respond_async.jobs.definition import DEFINITIONS, Definition
 from respond_async.jobs.keeper import Keeper
 from respond_async.jobs.record import Spec, read_fields, read_job
 from respond_async.jobs.reporting import JobLog
@@ -71,6 +71,10 @@ class JobsWorker:
         self._thread: Thread | None = None
         self._cancels: Final = ThreadPoolExecutor(1, "respond_async.jobs.cancel")
         _current = self
+        if self.jobs.tracing is not None:
+            from respond_async.tracing.deliveries import trace_deliveries
+
+            trace_deliveries(celery, self.jobs.tracing)
         # Celery keeps receivers by weak reference otherwise.
         signals.worker_ready.connect(self._ready, weak=False)
         signals.worker_process_init.connect(self._keep_logs, weak=False)
@@ -97,9 +101,24 @@ class JobsWorker:
             if definition is None:
                 logger.error("%s is not registered in this worker: %s waits", name, job_id)
                 continue
-            self._celery.send_task(definition.name, task_id=job_id, **message_options(definition))
+            self._send(definition, job_id)
             self._run(scripts.SENT, job_id)
         return len(due)
+
+    def _send(self, definition: Definition, job_id: str) -> None:
+        options = message_options(definition)
+        tracing = self.jobs.tracing
+        if tracing is None:
+            self._celery.send_task(definition.name, task_id=job_id, **options)
+            return
+        sealed: Any = self.scripts.connection.hget(f"{scripts.PREFIX}job:{job_id}", "spec")
+        try:
+            trace = Spec.opened(self.jobs.sealer, sealed.decode(), job_id).trace if sealed else {}
+        except EnvelopeError:
+            # Its delivery says so.
+            trace = {}
+        with tracing.sending(definition.queue, job_id, trace) as headers:
+            self._celery.send_task(definition.name, task_id=job_id, headers=headers, **options)
 
     def fire(self) -> int:
         """Makes the jobs of schedules that are due; how many. `sweep` publishes them.

@@ -24,6 +24,7 @@ from respond_async.metrics.definitions import (
 from respond_async.metrics.kafka import KafkaReadings
 from respond_async.metrics.routes import OTHER
 from respond_async.settings import Settings
+from respond_async.tracing.current import trace_id
 from ws_hub.exposition import Exposition
 from ws_hub.metrics import Rising, counter, gauge, histogram
 
@@ -132,6 +133,14 @@ class _Timed:
 
 def _exemplar(request: CapturedRequest) -> dict[str, str]:
     # OpenMetrics: 128 characters in all, names too. An id of ours has 64.
+    current = trace_id(sampled=True)
+    if current is not None:
+        # Of a trace that is not recorded there is nothing to be seen.
+        return (
+            {"trace_id": current, "task_id": request.task_id}
+            if current
+            else {"task_id": request.task_id}
+        )
     for name, value in request.headers:
         if name == "traceparent" and _TRACE.match(value):
             return {"trace_id": value[3:35], "task_id": request.task_id}

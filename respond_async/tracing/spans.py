@@ -1,0 +1,258 @@
+"""The spans themselves, named and described as the semantic conventions say.
+
+https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ and .../http/http-spans/.
+No attribute holds a body, a query, a token or what an exception says.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from celery import Celery
+from opentelemetry import baggage, trace
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_span_in_context
+
+from respond_async.envelope import CapturedRequest
+from respond_async.scope import Scope
+from respond_async.tracing.carriers import carrier_of, context_of, given_context, headers_of
+from respond_async.tracing.current import ask_with
+from respond_async.tracing.messaging import Messaging
+
+__all__ = ["Tracing"]
+
+_SERVER_ERROR: Final = 500
+_NO_ROUTE: Final = ("", "other")
+
+
+class Tracing:
+    """Makes spans with the process's tracer provider. Safe to use from any thread.
+
+    A span that is not sampled has no children here: they would not be either.
+
+    Args:
+        celery: Gives the Celery application, asked with the first message.
+    """
+
+    def __init__(self, celery: Callable[[], Celery]) -> None:
+        self._tracer: Final = trace.get_tracer("respond_async")
+        #: What the messages' spans have in common.
+        self.messaging: Final = Messaging(celery)
+        ask_with(_trace_id)
+
+    # In the app.
+
+    @contextmanager
+    def accepting(self, scope: Scope, label: str) -> Iterator["Exchange"]:
+        """A span of accepting; the request's own SERVER span unless an instrumentation made one.
+
+        Args:
+            scope: The request's.
+            label: Its endpoint, as metrics call it.
+        """
+        context = get_current()
+        server = trace.get_current_span(context)
+        if server.get_span_context().is_valid:
+            if not _is_sampled(server):
+                yield Exchange(server)
+                return
+            if label not in _NO_ROUTE:
+                # It is captured in front of the router, so nobody else tells.
+                server.update_name(label)
+                server.set_attribute("http.route", _route(label))
+            span = self._tracer.start_span("accept")
+        else:
+            context = given_context(scope["headers"])
+            attributes = _http(scope["method"], label, scope["path"], scope.get("scheme"))
+            span = self._tracer.start_span(
+                _http_name(scope["method"], label), context, SpanKind.SERVER, attributes
+            )
+        with self._within(span, context):
+            yield Exchange(span)
+
+    def carrier(self) -> dict[str, str]:
+        """The current context, to travel sealed with a request or job."""
+        return carrier_of(get_current())
+
+    @contextmanager
+    def sending(
+        self, queue: str | None, message_id: str, carrier: Mapping[str, str] | None = None
+    ) -> Iterator[dict[str, str]]:
+        """A span of sending a message; gives the message's headers.
+
+        Args:
+            queue: Where to; None: Celery's default.
+            message_id: Of the Celery message.
+            carrier: Whom it is sent for; default: the current context.
+        """
+        context = get_current() if carrier is None else context_of(carrier)
+        parent = trace.get_current_span(context)
+        if parent.get_span_context().is_valid and not _is_sampled(parent):
+            yield headers_of(carrier_of(context))
+            return
+        queue = queue or self.messaging.default_queue()
+        described = {**self.messaging.sending(queue), "messaging.message.id": message_id}
+        span = self._tracer.start_span(f"send {queue}", context, SpanKind.PRODUCER, described)
+        try:
+            yield headers_of(carrier_of(set_span_in_context(span, context)))
+        except BaseException as error:
+            failed(span, type(error).__qualname__)
+            raise
+        finally:
+            span.end()
+
+    # In the worker.
+
+    def process(self, queue: str, headers: Mapping[str, Any] | None, **described: Any) -> Span:
+        """The begun span of a delivery: child of the message's sending, and linked to it.
+
+        Args:
+            queue: Where it came from.
+            headers: The message's.
+            described: Attributes, `_` for `.`.
+        """
+        context = context_of(headers)
+        creation = trace.get_current_span(context).get_span_context()
+        attributes = {**self.messaging.processing(queue), **described}
+        links = [Link(creation)] if creation.trace_flags.sampled else ()
+        return self._tracer.start_span(
+            f"process {queue}", context, SpanKind.CONSUMER, attributes, links
+        )
+
+    @contextmanager
+    def replaying(self, request: CapturedRequest) -> Iterator["Exchange"]:
+        """A span of the endpoint's run, current in the endpoint; with the request's baggage."""
+        with self.carrying(request.trace) as context:
+            parent = trace.get_current_span(context)
+            if not _is_sampled(parent):
+                yield Exchange(parent)
+                return
+            attributes = _http(request.method, request.route, request.path, request.scheme)
+            name = f"replay {_http_name(request.method, request.route)}"
+            span = self._tracer.start_span(name, context, attributes=attributes)
+            with self._within(span, context):
+                yield Exchange(span)
+
+    @staticmethod
+    def readdressed(request: CapturedRequest) -> CapturedRequest:
+        """The request with the current span as the parent in its `traceparent`, if it has one.
+
+        An app's own instrumentation takes its parent from there, as behind any proxy.
+        """
+        now = headers_of(carrier_of(get_current()))
+        if not any(name in now for name, _ in request.headers):
+            return request
+        headers = tuple((name, now.get(name, value)) for name, value in request.headers)
+        return request.model_copy(update={"headers": headers})
+
+    @contextmanager
+    def carrying(self, carrier: Mapping[str, str]) -> Iterator[Context]:
+        """Makes the baggage of a carrier current, beside the span that is."""
+        context = get_current()
+        for name, value in baggage.get_all(context_of(carrier)).items():
+            context = baggage.set_baggage(name, value, context)
+        token = attach(context)
+        try:
+            yield context
+        finally:
+            detach(token)
+
+    def stored(self, since: int) -> None:
+        """A result has been stored, which began at `since` (nanoseconds of the Unix time)."""
+        parent = trace.get_current_span()
+        if _is_sampled(parent):
+            self._tracer.start_span("store result", start_time=since).end(time.time_ns())
+
+    @staticmethod
+    def attempt(number: int) -> None:
+        """The current delivery is the request's or job's attempt of this number."""
+        trace.get_current_span().set_attribute("respond_async.attempt", number)
+
+    @contextmanager
+    def notifying(self, carrier: Mapping[str, str]) -> Iterator[None]:
+        """A span of telling the owner.
+
+        Args:
+            carrier: The request's, for whoever tells in the place of a worker that was lost.
+        """
+        context = get_current()
+        if not trace.get_current_span().get_span_context().is_valid:
+            context = context_of(carrier)
+        if not _is_sampled(trace.get_current_span(context)):
+            yield
+            return
+        # No destination: the name of a channel may be a secret of its owner's.
+        attributes = {
+            "messaging.system": "redis",
+            "messaging.operation.name": "publish",
+            "messaging.operation.type": "send",
+            "messaging.destination.template": "ws_hub:{channel}",
+        }
+        span = self._tracer.start_span("publish completion", context, SpanKind.PRODUCER, attributes)
+        try:
+            yield
+        finally:
+            span.end()
+
+    @contextmanager
+    def _within(self, span: Span, context: Context) -> Iterator[None]:
+        """Makes a span current, and ends it."""
+        token = attach(set_span_in_context(span, context))
+        try:
+            yield
+        except BaseException as error:
+            failed(span, type(error).__qualname__)
+            raise
+        finally:
+            detach(token)
+            span.end()
+
+
+class Exchange:
+    """The span of one HTTP exchange."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: Span) -> None:
+        self._span: Final = span
+
+    def answered(self, status: int, raised: tuple[str, ...] = ()) -> None:
+        """It has its answer; `raised` are the names of what left the app, the class's own first."""
+        if self._span.is_recording():
+            self._span.set_attribute("http.response.status_code", status)
+            if status >= _SERVER_ERROR or raised:
+                failed(self._span, raised[0].removeprefix("builtins.") if raised else str(status))
+
+
+def failed(span: Span, kind: str) -> None:
+    """Marks a span as failed; with no words of the error, which may be anybody's."""
+    if span.is_recording():
+        span.set_attribute("error.type", kind)
+        span.set_status(Status(StatusCode.ERROR))
+
+
+def _is_sampled(span: Span) -> bool:
+    return span.get_span_context().trace_flags.sampled
+
+
+def _http(method: str, label: str, path: str, scheme: str | None) -> dict[str, Any]:
+    attributes = {"http.request.method": method, "url.path": path, "url.scheme": scheme or "http"}
+    if label not in _NO_ROUTE:
+        attributes["http.route"] = _route(label)
+    return attributes
+
+
+def _route(label: str) -> str:
+    return label.partition(" ")[2]
+
+
+def _http_name(method: str, label: str) -> str:
+    return method if label in _NO_ROUTE else label
+
+
+def _trace_id(sampled: bool) -> str:  # noqa: FBT001 - as `ask_with` has it
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid or (sampled and not context.trace_flags.sampled):
+        return ""
+    return f"{context.trace_id:032x}"
