@@ -73,6 +73,8 @@ export class AsyncClient extends EventTarget {
   #waiting = new Map();
   /** @type {Set<string>} */
   #early = new Set();
+  /** How often the hub began to tell without all that was before. */
+  #gaps = 0;
   /** @type {Promise<{ feed: Feed | SharedFeed, channel: string }> | undefined} */
   #feed;
   #users = 0;
@@ -122,6 +124,7 @@ export class AsyncClient extends EventTarget {
     const named = headers.get('x-async-request');
     await this.#identify(headers);
     const release = own === null ? this.connect() : () => undefined;
+    const gaps = this.#gaps;
     try {
       const response = await this.#fetch(target, { ...plain, headers });
       const found = await accepted(response, this.#resultsUrl());
@@ -139,8 +142,9 @@ export class AsyncClient extends EventTarget {
       try {
         onAccepted?.({ id: found.id, location: found.location.href, cancel });
         const heard = asking.headers === undefined || named === this.#channel;
-        // A repeated request may have ended long ago.
-        const ended = headers.has('idempotency-key');
+        // A repeated request may have ended long ago; any other, before the hub began to tell, if
+        // that was while its id was on the way to us.
+        const ended = headers.has('idempotency-key') || gaps !== this.#gaps;
         const answer = await this.#answer(found, waiting, { asking, signal, heard, ended });
         return await this.#followed(answer, {
           from: new URL(response.url || (given?.url ?? String(target))),
@@ -326,7 +330,9 @@ export class AsyncClient extends EventTarget {
 
   /** @param {string} channel @param {boolean} recovered */
   #subscribed(channel, recovered) {
-    if (!recovered) for (const { bell } of this.#waiting.values()) bell.ring();
+    if (recovered) return;
+    this.#gaps += 1;
+    for (const { bell } of this.#waiting.values()) bell.ring();
   }
 
   /** @param {import('./feed.js').FeedState} state */
