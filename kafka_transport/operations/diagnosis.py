@@ -6,9 +6,10 @@ nothing of the others.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from confluent_kafka import TopicCollection
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
     AclOperation,
     ConfigResource,
@@ -26,6 +27,7 @@ from kafka_transport.errors import (
     LoginRefused,
     NotAuthorized,
     QueueNotFound,
+    not_authorized,
 )
 from kafka_transport.operations import requests
 from kafka_transport.operations.survey import QueueLag, lag
@@ -91,19 +93,36 @@ class _Diagnosis:
         if real:
             found += self._looked("kafka version", self._version)
         for queue in queues:
-            topic = self._durable.topic_of(queue)
-            there = self._admin.ask(self._admin.list).topics
-            if topic not in there:
-                found.append(
-                    Finding(f"topic {topic}", "warning", "is not there, or this user may not see it",
-                            "start a worker, which makes it, or make it; else grant DESCRIBE on it")
-                )  # fmt: skip
-                continue
-            found += self._looked(f"topic {topic}", lambda t=topic: self._topic(t, real=real))  # type: ignore[misc]
-            if real:
-                found += self._looked(f"access to {topic}", lambda t=topic: self._access(t))  # type: ignore[misc]
-            found += self._looked(f"group of {queue}", lambda q=queue: self._group(q))  # type: ignore[misc]
+            found += self._looked(f"topic of {queue}", partial(self._queue, queue, real=real))
         return found
+
+    def _queue(self, queue: str, *, real: bool) -> list[Finding]:
+        topic = self._durable.topic_of(queue)
+        if topic not in self._admin.ask(self._admin.list).topics:
+            return [self._absent(topic)]
+        found = self._looked(f"topic {topic}", partial(self._topic, topic, real=real))
+        if real:
+            found += self._looked(f"access to {topic}", partial(self._access, topic))
+            found += self._looked(f"group of {queue}", partial(self._group, queue))
+        return found
+
+    def _absent(self, topic: str) -> Finding:
+        """Whether a topic that is not listed may not be seen, or is not there."""
+        futures = self._admin.client.describe_topics(
+            TopicCollection([topic]), request_timeout=REQUEST_SECONDS
+        )
+        subject = f"topic {topic}"
+        try:
+            futures[topic].result()
+        except KafkaException as error:
+            denied = not_authorized(error.args[0], "DESCRIBE", topic=topic)
+            if denied is not None:
+                remedy = (
+                    "kafka-acls --add --allow-principal User:... "
+                    f"{_options(_ON_TOPIC)} --topic {topic}"
+                )
+                return Finding(subject, "failure", str(denied), remedy)
+        return Finding(subject, "warning", "is not there", "start a worker, which makes it")
 
     @staticmethod
     def _looked(subject: str, look: Callable[[], list[Finding]]) -> list[Finding]:
@@ -188,10 +207,9 @@ class _Diagnosis:
         if not lacking:
             return [Finding(subject, "ok", f"may {', '.join(_ON_TOPIC)}")]
         level: Level = "warning" if lacking == ["DELETE"] else "failure"
-        options = " ".join(f"--operation {name}" for name in lacking)
         return [
             Finding(subject, level, f"this Kafka user may not {', '.join(lacking)}",
-                    f"kafka-acls --add --allow-principal User:... {options} --topic {topic}")
+                    f"kafka-acls --add --allow-principal User:... {_options(lacking)} --topic {topic}")
         ]  # fmt: skip
 
     def _group(self, queue: str) -> list[Finding]:
@@ -232,3 +250,7 @@ class _Diagnosis:
 
     def _partitions(self, queue: str) -> int:
         return requests.layout(self._admin)[self._durable.topic_of(queue)][0]
+
+
+def _options(operations: Sequence[str]) -> str:
+    return " ".join(f"--operation {name}" for name in operations)

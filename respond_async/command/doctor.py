@@ -3,8 +3,9 @@
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Final
 
 import typer
@@ -69,14 +70,24 @@ def _looked_at(project: str, app: str, hub: str | None, *, named: bool) -> list[
     if settings is None:
         # Where Redis and Kafka are stands in them.
         return found
-    return [
-        *look_at_settings(settings),
-        *look_at_redis(settings),
-        *look_at_broker(project, settings),
-        *look_at_worker(settings),
-        *look_at_app(app, named=named),
-        *look_at_hub(hub, app, settings, app_named=named),
-    ]
+    looks: dict[str, Callable[[], list[Finding]]] = {
+        "settings": partial(look_at_settings, settings),
+        "redis": partial(look_at_redis, settings),
+        f"celery {project}": partial(look_at_broker, project, settings),
+        "worker": partial(look_at_worker, settings),
+        "app": partial(look_at_app, app, named=named),
+        "hub": partial(look_at_hub, hub, app, settings, app_named=named),
+    }
+    for subject, look in looks.items():
+        try:
+            found += look()
+        except Exception as error:  # noqa: BLE001 - one that cannot be looked at hides no other
+            # Not its text: what nobody expected may show a URL with its password.
+            what = f"could not be looked at: {type(error).__name__}"
+            found.append(
+                Finding(subject, "failure", what, "see that its URL and options are right")
+            )
+    return found
 
 
 def _show(found: Sequence[Finding]) -> None:
@@ -87,4 +98,6 @@ def _show(found: Sequence[Finding]) -> None:
         if one.remedy:
             console.print(Text(f"      -> {one.remedy}", style="dim"))
     counts = {level: sum(one.level == level for one in found) for level in _WORDS}
-    console.print(f"{counts['failure']} failures, {counts['warning']} warnings, {counts['ok']} ok")
+    console.print(
+        f"failed: {counts['failure']}, warnings: {counts['warning']}, well: {counts['ok']}"
+    )

@@ -28,8 +28,10 @@ def look_at_broker(project: str, settings: Settings) -> list[Finding]:
     try:
         celery = _imported(project)
     except Exception as error:  # noqa: BLE001 - whatever keeps it from being imported
-        what = f"cannot be imported: {type(error).__name__}: {error}"
-        remedy = "name yours, from its folder: respond-async doctor -A shop.worker"
+        # Of other errors the text may show a secret that a module has read.
+        text = f": {error}" if isinstance(error, ImportError | AttributeError) else ""
+        what = f"cannot be imported: {type(error).__name__}{text}"
+        remedy = "name yours, from its folder (-A shop.worker); `celery -A ... report` says more"
         return [Finding(f"celery {project}", "failure", what, remedy)]
     found = [*_results(celery), *_broker(celery, _queues(celery, settings))]
     return [

@@ -22,7 +22,9 @@ ANSWER_SECONDS = 30
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCommand]:
-    with DevCommand(tmp_path_factory.mktemp("make-run")) as command:
+    with DevCommand(
+        tmp_path_factory.mktemp("make-run"), program=("-m", "respond_async", "dev")
+    ) as command:
         yield command.ready(within=90)
 
 

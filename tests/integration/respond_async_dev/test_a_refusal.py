@@ -75,10 +75,13 @@ def test_a_given_kafka_that_does_not_answer_is_named(tmp_path: Path, project: Pa
     assert "unset KAFKA_BOOTSTRAP_SERVERS" in line
 
 
-def test_the_command_needs_only_its_own_folder_to_refuse(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", [("-m", "respond_async.dev"), ("-m", "respond_async", "dev")])
+def test_the_command_needs_only_its_own_folder_to_refuse(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    command = DevCommand(tmp_path, cwd=empty, env={"PORT": "http"})
+    command = DevCommand(tmp_path, cwd=empty, env={"PORT": "http"}, program=program)
     assert refused(command) == (
         "respond-async: PORT=http is no port: give a number from 1 to 65535"
     )
