@@ -1,11 +1,12 @@
-"""Flower's broker tab on ``kafka://``: importing this module is all.
+"""Flower on ``kafka://``: importing this module is all.
 
 In Flower's own configuration file, which is Python (``flowerconfig.py``, or ``--conf``)::
 
     import kafka_transport.flower
 
 Flower makes what reads queues in one place, `flower.utils.broker.Broker`, by the URL's scheme; there
-``kafka`` and ``kafkas`` are added. Everything else of Flower needs no more than the transport.
+``kafka`` and ``kafkas`` are added. What a killed worker did not tell `flower_lost` finds out.
+Everything else of Flower needs no more than the transport.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from kombu.exceptions import KombuError
 from tornado.web import HTTPError
 
 import kafka_transport
+from kafka_transport import flower_lost
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -109,3 +111,4 @@ def _row(lag: "QueueLag") -> dict[str, Any]:
 
 
 register()
+flower_lost.register()

@@ -1,13 +1,11 @@
 """All of Flower on a user's own project: one line in its configuration file, a worker on `kafka://`."""
 
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import kafka_transport
-from tests.support.flower import Flower, Project
+from tests.support.flower import QUEUE, Flower, Project
 from tests.support.waiting import wait_until
 from tests.support.workers import Worker
 
@@ -15,26 +13,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
 WITHIN = 30
 WORKER = "w1@test"
-QUEUE = "tasks"
 
 
 @pytest.fixture(scope="module")
 def project(kafka: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    unique = f"flower-{uuid.uuid4().hex[:8]}"
-    return Project(
-        tmp_path_factory.mktemp("project"),
-        {
-            "broker_url": f"{kafka_transport.SCHEME}://{kafka}",
-            "broker_transport_options": {"group_id": unique, "topic_prefix": f"{unique}."},
-            "result_backend": redis_url,
-            "task_default_queue": QUEUE,
-            "task_acks_late": True,
-            "worker_pool": "respond_async.pool:AsyncioPool",
-            "worker_concurrency": 4,
-            "worker_prefetch_multiplier": 1,
-            "worker_send_task_events": True,
-        },
-    )
+    return Project(tmp_path_factory.mktemp("project"), kafka, redis_url)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Any, Self
 
 import httpx
 
+import kafka_transport
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from tests.support.workers import CELERY, Worker
@@ -35,16 +37,32 @@ async def fail():
     raise ValueError("as it was asked to")
 """
 
+#: The queue of the project.
+QUEUE = "tasks"
+
 #: Flower's own name for the file, which it reads by itself.
 FLOWERCONFIG = "import kafka_transport.flower\n"
 
 
 class Project:
-    """A directory with `project.py` and `flowerconfig.py`."""
+    """A directory with `project.py` and `flowerconfig.py`; topics and a group of its own."""
 
-    def __init__(self, directory: Path, configuration: dict[str, object]) -> None:
+    def __init__(self, directory: Path, kafka: str, redis_url: str, **more: object) -> None:
         self.directory = directory
-        (directory / "project.py").write_text(PROJECT.format(configuration=configuration))
+        unique = f"flower-{uuid.uuid4().hex[:8]}"
+        self.configuration: dict[str, object] = {
+            "broker_url": f"{kafka_transport.SCHEME}://{kafka}",
+            "broker_transport_options": {"group_id": unique, "topic_prefix": f"{unique}."},
+            "result_backend": redis_url,
+            "task_default_queue": QUEUE,
+            "task_acks_late": True,
+            "worker_pool": "respond_async.pool:AsyncioPool",
+            "worker_concurrency": 4,
+            "worker_prefetch_multiplier": 1,
+            "worker_send_task_events": True,
+            **more,
+        }
+        (directory / "project.py").write_text(PROJECT.format(configuration=self.configuration))
         (directory / "flowerconfig.py").write_text(FLOWERCONFIG)
 
     def worker(self, name: str, *options: str) -> Worker:
@@ -134,6 +152,16 @@ class Flower:
     def queues(self) -> dict[str, dict[str, Any]]:
         """The numbers of the broker tab, by queue."""
         return {row["name"]: row for row in self.get("/api/queues/length")["active_queues"]}
+
+    def count(self, search: str = "") -> int:
+        """How many tasks its table has that fit a search such as `state:SUCCESS`."""
+        table = {
+            "draw": "1", "start": "0", "length": "1", "search[value]": search,
+            "order[0][column]": "0", "order[0][dir]": "asc", "columns[0][data]": "name",
+        }  # fmt: skip
+        found = self.get("/tasks/datatable", **table)
+        assert "searchError" not in found, found
+        return int(found["recordsFiltered"])
 
     def task(self, task_id: str) -> dict[str, Any]:
         """What the events told of a task; empty: nothing."""

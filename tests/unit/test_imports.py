@@ -30,6 +30,7 @@ CLIENT_NEEDS = {"httpx", "anyio"}
 COMMAND_NEEDS = {
     "kafka_transport/command.py": {"celery", "click"},
     "kafka_transport/flower.py": {"celery", "flower", "tornado"},
+    "kafka_transport/flower_lost.py": {"celery", "flower", "tornado"},
     "kafka_transport/operations/rendering.py": {"rich"},
 }
 
