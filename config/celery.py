@@ -56,6 +56,8 @@ accept_content = ["json"]
 # The worker.
 worker_pool = _settings.worker_pool
 worker_concurrency = _settings.worker_concurrency
+# Flower's button for it; the asyncio pool lets what runs end first.
+worker_pool_restarts = True
 
 # Events, for Flower and `celery events`; a replay shows its method and path there, nothing else.
 # They begin with the worker's: one of the app for each request would be a second message, and

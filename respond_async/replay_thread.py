@@ -85,8 +85,12 @@ class _Running:
             self._thread.start()
 
     def is_lost(self) -> bool:
-        """Whether the app could not be started, or runs in the process this one was forked from."""
-        return self._pid != os.getpid() or (self.app.done() and self.app.exception() is not None)
+        """Whether it could not be started, its loop is gone, or its process is that before a fork."""
+        return (
+            self._pid != os.getpid()
+            or self.loop.is_closed()
+            or (self.app.done() and self.app.exception() is not None)
+        )
 
     def replay(self, request: CapturedRequest, body: Body) -> Answer:
         if self._thread is None:

@@ -64,6 +64,7 @@ class AsyncioPool(BasePool):
         self._notices: Notices | None = None
         self._hub: Any = None
         self._stopped = False
+        self._restarting = False
         self._given_up = 0
         self._done = 0
         self._gc_thresholds: Final = gc.get_threshold()
@@ -80,10 +81,14 @@ class AsyncioPool(BasePool):
         if self.options.get("threads", False):
             # The transport has no event loop, so nobody would read the notices.
             self._notices.start_thread()
+        self._start_threads(self._notices)
+
+    def _start_threads(self, notices: Notices) -> None:
+        settings = self._settings
         self._timers = Timers()
         self._loop = LoopThread(self._finished, use_uvloop=settings.uvloop)
         self._threads = JobThreads(settings.threads, self._accept_in_thread, self._finished)
-        self._limits = Limits(self._timers, self._notices, self._loop, settings.grace_seconds)
+        self._limits = Limits(self._timers, notices, self._loop, settings.grace_seconds)
         self._limits.on_give_up = self._give_up
         self._watch = LoopWatch(self._loop, self._timers, settings.blocked_seconds)
         self._offload = Offload(self.app, self._loop.mailbox)
@@ -153,6 +158,17 @@ class AsyncioPool(BasePool):
         """Fewer tasks in flight; what runs, runs on."""
         self._resize(-n)
 
+    def restart(self) -> None:
+        """Another event loop and other threads, for `control.pool_restart`.
+
+        What runs ends first, however long that takes; what comes meanwhile is begun on the new ones.
+        The apps of replays start anew with the first request.
+        """
+        if self._notices is not None and self._notices.has_thread:
+            self._notices.post(self._restart)
+        else:
+            self._restart()
+
     @property
     def num_processes(self) -> int:
         """The number of tasks that may be in flight, which is what autoscaling asks for."""
@@ -212,6 +228,7 @@ class AsyncioPool(BasePool):
                 logger.warning("%s, given up before, ended after %.1f s", job, job.seconds())
             else:
                 self._slots.free(job)
+            self._renew_if_idle()
 
     def _give_up(self, job: Job) -> None:
         if job.phase is job.phase.DONE or job.given_up:
@@ -227,6 +244,22 @@ class AsyncioPool(BasePool):
         if job.task is None:
             self._threads.replace()
         self._slots.free(job)
+        self._renew_if_idle()
+
+    def _restart(self) -> None:
+        logger.info("the pool restarts once %d tasks have ended", len(self._slots.running))
+        self._slots.hold()
+        self._restarting = True
+        self._renew_if_idle()
+
+    def _renew_if_idle(self) -> None:
+        if not self._restarting or self._slots.running or self._stopped or self._notices is None:
+            return
+        self._restarting = False
+        self._stop_threads()
+        self._start_threads(self._notices)
+        self._slots.go_on()
+        logger.info("the pool has restarted")
 
     def _resize(self, by: int) -> None:
         assert self._notices is not None
@@ -298,17 +331,20 @@ class AsyncioPool(BasePool):
 
     def _close(self) -> None:
         assert self._notices is not None
+        self._stop_threads()
+        gc.set_threshold(*self._gc_thresholds)
+        if self._hub is not None:
+            self._hub.remove_reader(self._notices.fileno())
+        self._notices.close()
+        self._notices = None
+
+    def _stop_threads(self) -> None:
         self._watch.stop()
         self._timers.stop()
         self._threads.stop()
         self._offload.stop()
         if not self._loop.stop():
             logger.error("the event loop does not end: something blocks it")
-        gc.set_threshold(*self._gc_thresholds)
-        if self._hub is not None:
-            self._hub.remove_reader(self._notices.fileno())
-        self._notices.close()
-        self._notices = None
 
 
 def _limits(request: Request) -> tuple[float | None, float | None]:

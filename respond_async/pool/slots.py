@@ -41,10 +41,11 @@ class Slots:
         self.waiting: Final[deque[Job]] = deque()
         self._begin: Final = begin
         self._semaphore: Final = semaphore
+        self._held = False
 
     def put(self, job: Job) -> None:
         """Begins the job, or has it wait."""
-        if len(self.running) < self.limit and not self.waiting:
+        if len(self.running) < self.limit and not self.waiting and not self._held:
             self.running.add(job)
             self._begin(job)
         else:
@@ -64,12 +65,21 @@ class Slots:
             self._semaphore.value = min(self._semaphore.value, self._missing())
         self._fill()
 
+    def hold(self) -> None:
+        """Begins nothing more until `go_on`; what runs, runs on."""
+        self._held = True
+
+    def go_on(self) -> None:
+        """Begins what waited meanwhile."""
+        self._held = False
+        self._fill()
+
     def clear(self) -> None:
         """Forgets what waits: it was not begun, and stays the broker's."""
         self.waiting.clear()
 
     def _fill(self) -> None:
-        while self.waiting and len(self.running) < self.limit:
+        while self.waiting and len(self.running) < self.limit and not self._held:
             job = self.waiting.popleft()
             self.running.add(job)
             self._begin(job)

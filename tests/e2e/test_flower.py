@@ -40,6 +40,22 @@ def flower(service: Service) -> Iterator[Flower]:
         yield running
 
 
+def test_replays_go_on_when_flower_restarts_the_pool(service: Service, flower: Flower) -> None:
+    (worker,) = service.workers
+    channel = secrets.token_urlsafe(24)
+
+    def status() -> int:
+        accepted = service.accepted("GET", "/api/v1/demo/sleep?seconds=0.01", channel)
+        task_id = accepted.json()["meta"]["async_request_id"]
+        return int(service.result(task_id, channel)["status"])
+
+    assert status() == 200
+    flower.wait_for_worker(f"{worker.name}@test")
+    flower.post(f"/api/worker/pool/restart/{worker.name}@test")
+    worker.wait_for("the pool has restarted")
+    assert status() == 200
+
+
 def test_flower_sees_workers_and_replays_and_no_secret(service: Service, flower: Flower) -> None:
     (worker,) = service.workers
     name = f"{worker.name}@test"

@@ -17,7 +17,8 @@ WORKER = "w1@test"
 
 @pytest.fixture(scope="module")
 def project(kafka: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("project"), kafka, redis_url)
+    directory = tmp_path_factory.mktemp("project")
+    return Project(directory, kafka, redis_url, worker_pool_restarts=True)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,13 @@ def test_the_pool_grows_and_shrinks(flower: Flower) -> None:
     wait_until(lambda: pool_size(flower) == 6, within=WITHIN, what="six slots")
     flower.post(f"/api/worker/pool/shrink/{WORKER}", n="2")
     wait_until(lambda: pool_size(flower) == 4, within=WITHIN, what="four slots")
+
+
+def test_the_pool_restarts(flower: Flower, worker: Worker) -> None:
+    flower.post(f"/api/worker/pool/restart/{WORKER}")
+    worker.wait_for("the pool has restarted")
+    after = send(flower, "add", 6, 1)
+    assert flower.get(f"/api/task/result/{after}", timeout="20")["result"] == 7
 
 
 def test_a_consumer_is_cancelled_and_added(flower: Flower) -> None:

@@ -37,6 +37,27 @@ def test_the_pool_grows_and_shrinks(project: Project) -> None:
         wait_until(lambda: pool(project).get("in-flight") == 0, within=WITHIN, what="idle")
 
 
+def test_the_pool_restarts_once_what_runs_has_ended(project: Project) -> None:
+    project.configuration["worker_pool_restarts"] = True
+    with project.worker("-c", "2") as worker:
+        before = project.send("nap", 6)
+        wait_until(lambda: pool(project).get("in-flight") == 1, within=WITHIN, what="1 in flight")
+        answers = project.client.control.broadcast(
+            "pool_restart", arguments={"reload": False}, reply=True, timeout=1
+        )
+        assert [[*each.values()] for each in answers or []] == [[{"ok": "reload started"}]]
+        meanwhile = [project.send("nap", 0.01) for _ in range(20)]
+        assert "the pool has restarted" not in worker.output()
+        for each in (before, *meanwhile):
+            each.get(timeout=30)
+        wait_until(lambda: pool(project).get("in-flight") == 0, within=WITHIN, what="idle")
+        assert worker.stop() == 0
+        output = worker.output()
+        restarted = output.index("the pool has restarted")
+        assert output.index(f"{before.id}] succeeded") < restarted
+        assert all(output.index(f"{each.id}] succeeded") > restarted for each in meanwhile)
+
+
 def test_autoscaling_follows_the_load(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOSCALE_KEEPALIVE", "1")
     with project.worker("--autoscale", "20,2"):
