@@ -40,7 +40,9 @@ def flower(service: Service) -> Iterator[Flower]:
         yield running
 
 
-def test_replays_go_on_when_flower_restarts_the_pool(service: Service, flower: Flower) -> None:
+def test_replays_and_jobs_go_on_when_flower_restarts_the_pool(
+    service: Service, flower: Flower
+) -> None:
     (worker,) = service.workers
     channel = secrets.token_urlsafe(24)
 
@@ -49,11 +51,25 @@ def test_replays_go_on_when_flower_restarts_the_pool(service: Service, flower: F
         task_id = accepted.json()["meta"]["async_request_id"]
         return int(service.result(task_id, channel)["status"])
 
+    def job() -> str:
+        headers = {"Authorization": f"Bearer {service.token('ada')}"}
+        tasks = "/api/v1/tasks/"
+        made = {"name": "countdown", "arguments": {"seconds": 1}}
+        task_id = service.client.post(tasks, json=made, headers=headers).json()["id"]
+
+        def ended() -> str | None:
+            found = service.client.get(f"{tasks}{task_id}/", headers=headers).json()
+            return str(found["status"]) if found["completed"] is not None else None
+
+        return wait_until(ended, within=30, what="the end of the job")
+
     assert status() == 200
+    assert job() == "COMPLETED"
     flower.wait_for_worker(f"{worker.name}@test")
     flower.post(f"/api/worker/pool/restart/{worker.name}@test")
     worker.wait_for("the pool has restarted")
     assert status() == 200
+    assert job() == "COMPLETED"
 
 
 def test_flower_sees_workers_and_replays_and_no_secret(service: Service, flower: Flower) -> None:
