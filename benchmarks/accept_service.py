@@ -7,10 +7,17 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaProducer
 from celery import Celery
 from fastapi import FastAPI, Response
+from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel, SecretStr
 
 import kafka_transport  # noqa: F401 - gives Celery the scheme kafka://
+from config.tracing import configure_tracing
 from respond_async import AsyncRequests, Settings
+
+# Where the environment names a collector.
+configure_tracing()
+#: FastAPI makes spans of its own where there is a tracer provider.
+TELEMETRY: TelemetryConfig = {"tracing": os.environ.get("BENCH_FASTAPI_SPANS") == "1"}
 
 KAFKA, REDIS = os.environ["BENCH_KAFKA"], os.environ["BENCH_REDIS"]
 TOPIC = "accept-bench"
@@ -38,7 +45,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     await producer.stop()
 
 
-app = FastAPI(lifespan=lifespan)
+app = FastAPI(lifespan=lifespan, telemetry=TELEMETRY)
 AsyncRequests(
     app,
     celery=celery,

@@ -1,14 +1,16 @@
-"""What metrics cost: accepting and replaying with them and without, in turns, by CPU time.
+"""What metrics and traces cost: accepting and replaying with them and without, in turns, by CPU time.
 
-    python benchmarks/metrics_bench.py [--quick] [--rounds 7] [--number 4000] [--seconds 3]
+    python benchmarks/metrics_bench.py [--quick] [--rounds 7] [--number 4000] [--seconds 3] [--only "traces 10%"]
 
-Each round has a pair for accepting (two server processes, loaded in turns by 32 connections) and a
-pair for replaying (a queue is filled, then one worker drains it), the order alternating. Metrics on:
-METRICS_PORT is set, Kafka's clients tell of themselves every 15 s, and the port is scraped every
-second, which is far more than Prometheus does. What counts is the median of the pairs' ratios: wall
-clock on a shared machine says nothing of a few per cent. On a busy one even CPU time does not: the
-first row, what is called for one request and nothing else, is the one to trust there. Kafka: as for
-the other benchmarks.
+Each round measures accepting (a server process for each kind, loaded in turns by 32 connections) and
+replaying (a queue is filled, then one worker drains it) without anything and with each kind, the order
+turning. Metrics: METRICS_PORT is set, Kafka's clients tell of themselves every 15 s, and the port is
+scraped every second, which is far more than Prometheus does. Traces: spans go over OTLP to a collector
+outside of what is measured; all of them (`always_on`), or those of one request in ten
+(`parentbased_traceidratio`). `+ FastAPI`: with the spans that FastAPI itself makes. What counts is the
+median of the ratios in each round: wall clock on a shared machine says nothing of a few per cent. On a
+busy one even CPU time does not: the first rows, what is called for one request and nothing else, are the
+ones to trust there. Kafka: as for the other benchmarks.
 """
 
 import argparse
@@ -18,12 +20,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any, Final
 
 import httpx
 import psutil
@@ -32,10 +35,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.load import load, post  # noqa: E402
-from benchmarks.replay_bench import CHANNEL, HEADERS, Bench  # noqa: E402
+from benchmarks.metrics_calls import alone  # noqa: E402
+from benchmarks.replay_bench import Bench  # noqa: E402
 from benchmarks.servers import servers  # noqa: E402
-from respond_async.envelope import CapturedRequest  # noqa: E402
-from respond_async.scope import ROUTE  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402
 from tests.support.waiting import wait_until  # noqa: E402
 
@@ -43,8 +45,29 @@ BODY = b'{"article": "a pound of apples", "pieces": 3}'
 REQUEST = post("/orders", BODY, "X-Async-Request: channel-of-the-benchmark")
 CONNECTIONS = 32
 LIMIT = 0.05
+WITHOUT: Final = "without"
 
 Measure = Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What is switched on."""
+
+    metrics: bool = False
+    #: How many traces are sampled; None: there are none.
+    sampled: float | None = None
+    fastapi: bool = False
+
+
+KINDS: Final = {
+    WITHOUT: Kind(),
+    "metrics": Kind(metrics=True),
+    "traces 10%": Kind(sampled=0.1),
+    "traces always": Kind(sampled=1.0),
+    "metrics, traces 10%": Kind(metrics=True, sampled=0.1),
+    "traces 10% + FastAPI": Kind(sampled=0.1, fastapi=True),
+}
 
 
 @contextmanager
@@ -70,15 +93,48 @@ def scraped(port: int) -> Iterator[None]:
         thread.join()
 
 
+class _Discards(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
 @contextmanager
-def metrics(*, on: bool) -> Iterator[dict[str, str]]:
-    """The environment of a process with metrics or without."""
-    if not on:
-        yield {}
-        return
-    port = free_port()
-    with scraped(port):
-        yield {"METRICS_PORT": str(port), "BENCH_STATISTICS_SECONDS": "15"}
+def collector() -> Iterator[str]:
+    """Takes spans and throws them away; gives its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Discards)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def switched(kind: Kind) -> Iterator[dict[str, str]]:
+    """The environment of a process."""
+    environment: dict[str, str] = {}
+    with ExitStack() as stack:
+        if kind.metrics:
+            port = free_port()
+            stack.enter_context(scraped(port))
+            environment |= {"METRICS_PORT": str(port), "BENCH_STATISTICS_SECONDS": "15"}
+        if kind.sampled is not None:
+            environment |= {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(collector()),
+                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+                "OTEL_TRACES_SAMPLER_ARG": str(kind.sampled),
+                "BENCH_FASTAPI_SPANS": str(int(kind.fastapi)),
+            }
+        yield environment
 
 
 class Accepting:
@@ -94,13 +150,13 @@ class Accepting:
         self._seconds = seconds
 
     @contextmanager
-    def running(self, *, on: bool) -> Iterator[Measure]:
+    def running(self, kind: Kind) -> Iterator[Measure]:
         port = free_port()
         command = [
             sys.executable, "-m", "uvicorn", "benchmarks.accept_service:app",
             "--port", str(port), "--log-level", "warning", "--no-access-log",
         ]  # fmt: skip
-        with metrics(on=on) as more:
+        with switched(kind) as more:
             environment = os.environ | self._environment | more
             with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
                 try:
@@ -119,46 +175,10 @@ class Accepting:
         return (sum(process.cpu_times()[:2]) - before) / len(each)
 
 
-def alone(times: int) -> tuple[float, float]:
-    """CPU seconds of what is called for one request: in accepting, in replaying."""
-    from celery import Celery
-    from fastapi import FastAPI
-
-    from respond_async import Settings
-    from respond_async.metrics.app import AppMetrics
-    from respond_async.metrics.worker import WorkerMetrics
-
-    app, celery, settings = FastAPI(), Celery(set_as_current=False), Settings()
-    for number in range(20):
-        app.add_api_route(f"/before/{number}/{{name}}", lambda: None)
-    app.add_api_route("/orders", lambda: None, methods=["POST"])
-    accepting = AppMetrics(settings, lambda: celery, app.router)
-    replaying = WorkerMetrics(settings, celery)
-    scope = {"type": "http", "method": "POST", "path": "/orders", "headers": HEADERS}
-    label = accepting.label(scope)
-    now = datetime.now(UTC)
-    request = CapturedRequest.of({**scope, ROUTE: label}, "i" * 64, now, CHANNEL)
-
-    def accept() -> None:
-        accepting.captured(accepting.label(scope))
-
-    def replay() -> None:
-        replaying.began(request, 0.01, 1)
-        replaying.ran(request, 0.01)
-        replaying.answered(request, 200, 0.02)
-
-    def cost(call: Callable[[], None]) -> float:
-        before = time.process_time()
-        for _ in range(times):
-            call()
-        return (time.process_time() - before) / times
-
-    return tuple(statistics.median(cost(call) for _ in range(5)) for call in (accept, replay))  # type: ignore[return-value]
-
-
-def replaying(bench: Bench, number: int, *, on: bool) -> float:
+def replaying(bench: Bench, number: int, kind: Kind) -> float:
     """CPU seconds a replay."""
-    with metrics(on=on) as more:
+    bench.sampled = kind.sampled
+    with switched(kind) as more:
         os.environ.update(more)
         try:
             return bench.worker(number)[1]
@@ -167,26 +187,28 @@ def replaying(bench: Bench, number: int, *, on: bool) -> float:
                 del os.environ[name]
 
 
-def pairs(rounds: int, without: Measure, with_them: Measure) -> list[tuple[float, float]]:
-    found = []
+def in_turns(rounds: int, measures: dict[str, Measure]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    names = list(measures)
     for number in range(rounds):
-        if number % 2:
-            second = with_them()
-            found.append((without(), second))
-        else:
-            found.append((without(), with_them()))
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            found[name].append(measures[name]())
     return found
 
 
-def show(what: str, found: list[tuple[float, float]]) -> None:
-    without, with_them = (statistics.median(one) * 1e6 for one in zip(*found, strict=True))
-    ratios = sorted(after / before - 1 for before, after in found)
-    cost = statistics.median(ratios)
-    print(
-        f"{what:10} {without:6.0f} us without, {with_them:6.0f} us with metrics: "
-        f"{cost:+.1%} (pairs {ratios[0]:+.1%} to {ratios[-1]:+.1%}); less than {LIMIT:.0%} wanted",
-        flush=True,
-    )
+def show(what: str, found: dict[str, list[float]]) -> None:
+    without = found[WITHOUT]
+    print(f"{what}: {statistics.median(without) * 1e6:.0f} us without")
+    for name, each in found.items():
+        if name == WITHOUT:
+            continue
+        ratios = sorted(after / before - 1 for before, after in zip(without, each, strict=True))
+        print(
+            f"  {name:22} {statistics.median(each) * 1e6:6.0f} us: {statistics.median(ratios):+6.1%}"
+            f"   (rounds {ratios[0]:+.1%} to {ratios[-1]:+.1%}; less than {LIMIT:.0%} wanted)",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -194,28 +216,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--number", type=int, default=4000, help="replays in each turn")
     parser.add_argument("--seconds", type=float, default=3.0, help="of load in each turn")
+    parser.add_argument("--only", action="append", choices=list(KINDS)[1:], help="these kinds")
     parser.add_argument(
         "--quick", action="store_true", help="see that it works; figures say nothing"
     )
     given = parser.parse_args()
     if given.quick:
         given.rounds, given.number, given.seconds = 1, 50, 0.3
-    with tempfile.TemporaryDirectory() as name, servers(Path(name)) as (kafka, redis_url):
-        calls = [each * 1e6 for each in alone(200 if given.quick else 20_000)]
-        print(f"calls alone: {calls[0]:.1f} us in accepting, {calls[1]:.1f} us in replaying")
+        given.only = given.only or ["metrics, traces 10%"]
+    kinds = {name: kind for name, kind in KINDS.items() if not given.only or name in given.only}
+    kinds = {WITHOUT: Kind()} | kinds
+    for name, accept, replay in alone(200 if given.quick else 20_000):
+        print(
+            f"calls alone, {name:14} {accept * 1e6:6.1f} us in accepting, {replay * 1e6:6.1f} us in replaying"
+        )
+    with tempfile.TemporaryDirectory() as directory, servers(Path(directory)) as (kafka, redis_url):
         accepting = Accepting(kafka, redis_url, given.seconds)
         with ExitStack() as stack:
-            turns = [stack.enter_context(accepting.running(on=on)) for on in (False, True)]
-            show("accepting", pairs(given.rounds, *turns))
-        bench = Bench(kafka, redis_url, Path(name))
-        show(
-            "replaying",
-            pairs(
-                given.rounds,
-                lambda: replaying(bench, given.number, on=False),
-                lambda: replaying(bench, given.number, on=True),
-            ),
-        )
+            show(
+                "accepting",
+                in_turns(
+                    given.rounds,
+                    {n: stack.enter_context(accepting.running(kind)) for n, kind in kinds.items()},
+                ),
+            )
+        bench = Bench(kafka, redis_url, Path(directory))
+        measures = {
+            name: lambda kind=kind: replaying(bench, given.number, kind)  # type: ignore[misc]
+            for name, kind in kinds.items()
+        }
+        show("replaying", in_turns(given.rounds, measures))
 
 
 def _answers(port: int) -> bool:

@@ -11,6 +11,8 @@ import argparse
 import asyncio
 import json
 import os
+import random
+import secrets
 import statistics
 import subprocess
 import sys
@@ -36,6 +38,7 @@ import kafka_transport  # noqa: E402, F401 - gives Celery the scheme kafka://
 from benchmarks.servers import servers  # noqa: E402
 from respond_async.envelope import CapturedRequest  # noqa: E402
 from respond_async.publishing import ReplayPublisher  # noqa: E402
+from respond_async.scope import TRACE  # noqa: E402
 from respond_async.sealing import Sealer  # noqa: E402
 from respond_async.task_ids import TaskIds  # noqa: E402
 from tests.support.waiting import wait_until  # noqa: E402
@@ -55,9 +58,17 @@ def body(pieces: int) -> bytes:
 
 
 async def published(
-    publisher: ReplayPublisher, requests: list[tuple[CapturedRequest, str]]
+    publisher: ReplayPublisher, requests: list[tuple[CapturedRequest, str, dict[str, str]]]
 ) -> None:
     await asyncio.gather(*(publisher.confirmed(*request) for request in requests))
+
+
+def traced(sampled: float | None) -> dict[str, str]:
+    """The context of a new trace; `sampled` is how many of them are, None for none at all."""
+    if sampled is None:
+        return {}
+    flags = random.random() < sampled
+    return {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-{flags:02x}"}
 
 
 class Bench:
@@ -66,6 +77,8 @@ class Bench:
         self.redis_url = redis_url
         self.directory = directory
         self.store = redis.Redis.from_url(redis_url)
+        #: How many of the requests belong to a sampled trace; None: they have no trace.
+        self.sampled: float | None = None
 
     def worker(self, number: int) -> tuple[float, float]:
         """Seconds for so many replays, and CPU seconds of the worker for each."""
@@ -156,15 +169,16 @@ class Bench:
         ids, sealer = TaskIds(settings), Sealer(settings, "request")
         with Celery(broker=f"kafka://{self.kafka}", set_as_current=False) as celery:
             publisher = ReplayPublisher(celery, queue, 30)
-            waiting: list[tuple[CapturedRequest, str]] = []
+            waiting: list[tuple[CapturedRequest, str, dict[str, str]]] = []
             for _ in range(number):
                 now = datetime.now(UTC)
                 scope = {
                     "method": "POST", "path": path, "raw_path": path.encode(), "scheme": "http",
                     "client": ("127.0.0.1", 1), "server": ("bench", 80), "headers": HEADERS,
                 }  # fmt: skip
+                context = scope[TRACE] = traced(self.sampled)
                 request = CapturedRequest.of(scope, ids.make(CHANNEL, now), now, CHANNEL)
-                waiting.append((request, request.sealed(body(pieces), sealer)))
+                waiting.append((request, request.sealed(body(pieces), sealer), context))
             publisher.connect(waiting[0][0])
             asyncio.run(published(publisher, waiting))
 

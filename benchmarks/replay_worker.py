@@ -7,10 +7,17 @@ from pathlib import Path
 
 from celery import Celery, signals
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel, SecretStr
 
 import kafka_transport  # noqa: F401 - gives Celery the scheme kafka://
+from config.tracing import configure_tracing
 from respond_async import AsyncRequests, Settings
+
+# Where the environment names a collector.
+configure_tracing()
+#: FastAPI makes spans of its own where there is a tracer provider.
+TELEMETRY: TelemetryConfig = {"tracing": os.environ.get("BENCH_FASTAPI_SPANS") == "1"}
 
 QUEUE = os.environ["BENCH_QUEUE"]
 SETTINGS = Settings(
@@ -32,7 +39,7 @@ celery.conf.update(
     },
 )
 
-app = FastAPI()
+app = FastAPI(telemetry=TELEMETRY)
 AsyncRequests(app, celery=celery, settings=SETTINGS)
 AsyncRequests.worker(celery, app="benchmarks.replay_worker:app", settings=SETTINGS)
 

@@ -47,7 +47,7 @@ class ObservedCelery(CeleryFace):
         else:
             await self.loaded()
             queue = (request.plan and request.plan.queue) or self._settings.kafka_topic
-            with self.tracing.sending(queue, request.task_id) as traced:
+            with self.tracing.sending(queue, request.task_id, current=request.trace) as traced:
                 await super().publish(request, body, sealer, traced)
         if self.metrics is not None:
             self.metrics.captured(request.route)

@@ -6,14 +6,27 @@ else. Baggage may hold anything, so it travels sealed.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Final
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import TextMapPropagator
 
-__all__ = ["carrier_of", "context_of", "given_context", "headers_of"]
+__all__ = ["BAGGAGE", "carrier_of", "context_of", "given_context", "headers_of", "travelling"]
 
-_SEALED: Final = "baggage"
+#: What travels sealed.
+BAGGAGE: Final = "baggage"
+
+
+def travelling() -> Mapping[bytes, str]:
+    """The headers that have to do with traces, by their bytes."""
+    return _named(propagate.get_global_textmap())
+
+
+@cache
+def _named(textmap: TextMapPropagator) -> Mapping[bytes, str]:
+    return {name.encode(): name for name in textmap.fields}
 
 
 def carrier_of(context: Context) -> dict[str, str]:
@@ -25,25 +38,25 @@ def carrier_of(context: Context) -> dict[str, str]:
 
 def headers_of(carrier: Mapping[str, str]) -> dict[str, str]:
     """What stands in a message's headers."""
-    return {name: value for name, value in carrier.items() if name != _SEALED}
+    return {name: value for name, value in carrier.items() if name != BAGGAGE}
 
 
 def context_of(carrier: Mapping[str, object] | None) -> Context:
     """The context that came with a message, or an empty one."""
-    fields = propagate.get_global_textmap().fields
-    if not carrier or fields.isdisjoint(carrier):
+    fields = travelling()
+    if not carrier or carrier.keys().isdisjoint(fields.values()):
         return Context()
-    texts = {name: value for name in fields if isinstance(value := carrier.get(name), str)}
+    texts = {name: value for name in fields.values() if isinstance(value := carrier.get(name), str)}
     return propagate.extract(texts, Context())
 
 
 def given_context(headers: Iterable[tuple[bytes, bytes]]) -> Context:
     """The context that a client gave, or an empty one."""
-    fields = propagate.get_global_textmap().fields
+    fields = travelling()
     found: dict[str, str] = {}
     for raw, value in headers:
-        name = raw.decode("latin-1")
-        if name in fields:
+        name = fields.get(raw)
+        if name is not None:
             # Repeated: one list (RFC 9110 5.3). A second `traceparent` makes it no valid one.
             text = value.decode("latin-1")
             found[name] = f"{found[name]},{text}" if name in found else text

@@ -16,7 +16,14 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_sp
 
 from respond_async.envelope import CapturedRequest
 from respond_async.scope import Scope
-from respond_async.tracing.carriers import carrier_of, context_of, given_context, headers_of
+from respond_async.tracing.carriers import (
+    BAGGAGE,
+    carrier_of,
+    context_of,
+    given_context,
+    headers_of,
+    travelling,
+)
 from respond_async.tracing.current import ask_with
 from respond_async.tracing.messaging import Messaging
 
@@ -27,16 +34,19 @@ _NO_ROUTE: Final = ("", "other")
 
 
 class Tracing:
-    """Makes spans with the process's tracer provider. Safe to use from any thread.
+    """Makes spans. Safe to use from any thread.
 
     A span that is not sampled has no children here: they would not be either.
 
     Args:
         celery: Gives the Celery application, asked with the first message.
+        provider: Default: the process's.
     """
 
-    def __init__(self, celery: Callable[[], Celery]) -> None:
-        self._tracer: Final = trace.get_tracer("respond_async")
+    def __init__(
+        self, celery: Callable[[], Celery], provider: trace.TracerProvider | None = None
+    ) -> None:
+        self._tracer: Final = trace.get_tracer("respond_async", tracer_provider=provider)
         #: What the messages' spans have in common.
         self.messaging: Final = Messaging(celery)
         ask_with(_trace_id)
@@ -77,7 +87,12 @@ class Tracing:
 
     @contextmanager
     def sending(
-        self, queue: str | None, message_id: str, carrier: Mapping[str, str] | None = None
+        self,
+        queue: str | None,
+        message_id: str,
+        carrier: Mapping[str, str] | None = None,
+        *,
+        current: Mapping[str, str] | None = None,
     ) -> Iterator[dict[str, str]]:
         """A span of sending a message; gives the message's headers.
 
@@ -85,11 +100,12 @@ class Tracing:
             queue: Where to; None: Celery's default.
             message_id: Of the Celery message.
             carrier: Whom it is sent for; default: the current context.
+            current: What `carrier()` gave for the current context, if that is known.
         """
         context = get_current() if carrier is None else context_of(carrier)
         parent = trace.get_current_span(context)
         if parent.get_span_context().is_valid and not _is_sampled(parent):
-            yield headers_of(carrier_of(context))
+            yield headers_of(current or carrier_of(context))
             return
         queue = queue or self.messaging.default_queue()
         described = {**self.messaging.sending(queue), "messaging.message.id": message_id}
@@ -140,9 +156,10 @@ class Tracing:
 
         An app's own instrumentation takes its parent from there, as behind any proxy.
         """
-        now = headers_of(carrier_of(get_current()))
-        if not any(name in now for name, _ in request.headers):
+        names = travelling().values()
+        if not any(name in names for name, _ in request.headers):
             return request
+        now = headers_of(carrier_of(get_current()))
         headers = tuple((name, now.get(name, value)) for name, value in request.headers)
         return request.model_copy(update={"headers": headers})
 
@@ -150,8 +167,9 @@ class Tracing:
     def carrying(self, carrier: Mapping[str, str]) -> Iterator[Context]:
         """Makes the baggage of a carrier current, beside the span that is."""
         context = get_current()
-        for name, value in baggage.get_all(context_of(carrier)).items():
-            context = baggage.set_baggage(name, value, context)
+        if BAGGAGE in carrier:
+            for name, value in baggage.get_all(context_of(carrier)).items():
+                context = baggage.set_baggage(name, value, context)
         token = attach(context)
         try:
             yield context

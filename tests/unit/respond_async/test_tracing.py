@@ -1,0 +1,144 @@
+"""Traces where there is no broker: off, on in front of any app, and what a span may show."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from opentelemetry import baggage, trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.trace import SpanKind
+
+from respond_async import Settings
+from respond_async.jobs.record import Spec
+from respond_async.sealing import Sealer
+from respond_async.tracing import tracing_of
+from respond_async.tracing.queries import HideQueries
+from respond_async.tracing.spans import Tracing
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+ROOT = Path(__file__).parents[3]
+
+
+class Traced:
+    def __init__(self, sampler: Any = ALWAYS_ON) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(ParentBased(sampler))
+        self.provider.add_span_processor(HideQueries())
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        celery = Celery(broker="kafka://somewhere", set_as_current=False)
+        self.tracing = Tracing(lambda: celery, self.provider)
+
+    @property
+    def spans(self) -> dict[str, ReadableSpan]:
+        return {span.name: span for span in self._exporter.get_finished_spans()}
+
+
+def scope(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    return {
+        "type": "http", "method": "PUT", "path": "/items/7", "query_string": b"token=secret",
+        "headers": [(b"authorization", b"Bearer secret"), *headers],
+    }  # fmt: skip
+
+
+def test_without_traces_what_makes_spans_is_not_even_imported() -> None:
+    code = (
+        "import sys, respond_async.async_requests, respond_async.worker, respond_async.jobs.worker;"
+        "assert not {'respond_async.tracing.' + m for m in ('spans', 'carriers', 'deliveries')}"
+        " & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "traces", "on"),
+    [
+        ({}, "auto", False),
+        ({}, "on", True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "auto", True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318"}, "auto", True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "off", False),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "true"},
+            "auto",
+            False,
+        ),
+    ],
+)
+def test_they_are_on_where_spans_have_somewhere_to_go(
+    environment: dict[str, str], traces: Any, on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = tracing_of(Settings(traces=traces), lambda: Celery(set_as_current=False))
+    assert (found is not None) is on
+
+
+def test_a_request_without_a_servers_span_has_one_of_ours_below_its_clients() -> None:
+    traced = Traced()
+    given = scope(
+        (b"traceparent", f"00-{TRACE}-{PARENT}-01".encode()), (b"baggage", b"tenant=acme")
+    )
+    with traced.tracing.accepting(given, "PUT /items/{item_id}") as exchange:
+        carrier = traced.tracing.carrier()
+        with traced.tracing.sending("items", "an-id") as headers:
+            assert "baggage" not in headers
+        exchange.answered(202)
+    server, send = traced.spans["PUT /items/{item_id}"], traced.spans["send items"]
+    assert (server.kind, send.kind) == (SpanKind.SERVER, SpanKind.PRODUCER)
+    assert server.parent is not None
+    assert f"{server.parent.span_id:016x}" == PARENT
+    assert send.parent is not None
+    assert send.parent.span_id == server.context.span_id
+    assert headers["traceparent"] == f"00-{TRACE}-{send.context.span_id:016x}-01"
+    assert carrier["baggage"] == "tenant=acme"
+    assert "secret" not in f"{server.attributes}{send.attributes}"
+    with traced.tracing.carrying(carrier):
+        assert baggage.get_all() == {"tenant": "acme"}
+    assert not baggage.get_all()
+
+
+def test_a_refusal_is_no_failure_of_the_server() -> None:
+    traced = Traced()
+    with traced.tracing.accepting(scope(), "other") as exchange:
+        exchange.answered(429)
+    span = traced.spans["PUT"]
+    assert span.status.is_unset
+    assert "http.route" not in (span.attributes or {})
+
+
+def test_of_a_trace_that_is_not_sampled_only_the_ids_go_on() -> None:
+    traced = Traced(ALWAYS_OFF)
+    with traced.tracing.accepting(scope(), "other"):
+        carrier = traced.tracing.carrier()
+        with traced.tracing.sending("items", "an-id") as headers:
+            assert headers == carrier
+    assert not int(headers["traceparent"][-2:], 16) & 1
+    assert not traced.spans
+
+
+def test_nobodys_query_is_shown() -> None:
+    traced = Traced()
+    shown = {"url.query": "channel=secret", "http.url": "http://a/b?channel=secret"}
+    traced.provider.get_tracer("other").start_span("any", attributes=shown).end()
+    attributes = traced.spans["any"].attributes or {}
+    assert dict(attributes) == {"url.query": "[hidden]", "http.url": "http://a/b?[hidden]"}
+
+
+def test_a_job_without_a_trace_is_kept_as_older_workers_read_it() -> None:
+    sealer = Sealer(Settings(), "job")
+    for trace_ in ({}, {"traceparent": f"00-{TRACE}-{PARENT}-01"}):
+        spec = Spec(arguments={"a": 1}, trace=trace_)
+        sealed = spec.sealed(sealer, "an-id")
+        assert Spec.opened(sealer, sealed, "an-id") == spec
+        assert (b"traceparent" in sealer.open(sealed, "an-id")) is bool(trace_)
+
+
+def test_no_span_is_current_afterwards() -> None:
+    assert not trace.get_current_span().get_span_context().is_valid
