@@ -36,10 +36,15 @@ def run(service: Service, *arguments: str, **environment: str) -> subprocess.Com
 
 
 def start(service: Service, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    """Killed after a minute, so that a line that never comes fails its test."""
+    process = subprocess.Popen(
         [COMMAND, *arguments], cwd=ROOT, env=service.environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    deadline = threading.Timer(60, process.kill)
+    deadline.daemon = True
+    deadline.start()
+    return process
 
 
 def diagnosed(service: Service, **environment: str) -> tuple[int, dict[str, dict[str, Any]]]:
