@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.otlp import Collector, Seen, collecting
+from tests.support.records import text_of
 from tests.support.service import Service
 from tests.support.waiting import wait_until
 
@@ -244,12 +245,15 @@ def test_a_delivery_whose_worker_died_is_followed_by_another_of_the_same_message
 
 
 def test_nothing_private_is_in_a_span_and_baggage_is_not_readable_in_kafka(
-    running: Running,
+    running: Running, kafka: str
 ) -> None:
-    _, collector = running
+    service, collector = running
     exported = b"".join(collector.raw)
     assert b"send " in exported
     assert not [secret for secret in SECRETS if secret.encode() in exported]
+    sent = text_of(kafka, service.environment["KAFKA_TOPIC"])
+    assert b"traceparent" in sent
+    assert not [secret for secret in SECRETS if secret.encode() in sent]
 
 
 def test_logs_of_the_worker_hold_no_complaint_of_contexts(running: Running) -> None:

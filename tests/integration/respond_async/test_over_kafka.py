@@ -6,12 +6,11 @@ from collections.abc import Iterator
 import pytest
 import redis
 from celery import Celery
-from confluent_kafka import Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 from fastapi.testclient import TestClient
 
 import kafka_transport
 from respond_async import Settings
+from tests.support.records import records_of, text_of
 from tests.support.shop.client import ANONYMOUS, Shop
 from tests.support.shop.main import create_app
 from tests.support.waiting import wait_until
@@ -43,28 +42,6 @@ def kafka_client(
         yield client
 
 
-def dump(kafka: str, topics: list[str]) -> list[Message]:
-    """Every record of the topics."""
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": secrets.token_hex(4)})
-    try:
-        known = consumer.list_topics(timeout=10).topics
-        places = [TopicPartition(t, p) for t in topics for p in known[t].partitions]
-        ends = {(p.topic, p.partition): consumer.get_watermark_offsets(p)[1] for p in places}
-        consumer.assign([TopicPartition(p.topic, p.partition, 0) for p in places])
-        found: list[Message] = []
-
-        def all_read() -> bool:
-            message = consumer.poll(0.2)
-            if message is not None and message.error() is None:
-                found.append(message)
-            return len(found) >= sum(ends.values())
-
-        wait_until(all_read, within=20, what="the records", every=0)
-        return found
-    finally:
-        consumer.close()
-
-
 def test_nothing_secret_is_readable_in_kafka_or_redis(
     kafka_client: TestClient, kafka: str, topic: str, token: str, store: "redis.Redis"
 ) -> None:
@@ -85,12 +62,7 @@ def test_nothing_secret_is_readable_in_kafka_or_redis(
         within=10,
         what="the list",
     )
-    topics = [t for t in AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
-              if t.startswith(topic)]  # fmt: skip
-    seen = b"".join(
-        (message.value() or b"") + (message.key() or b"") + repr(message.headers()).encode()
-        for message in dump(kafka, topics)
-    )
+    seen = text_of(kafka, topic)
     assert seen.count(b"aes256gcm.") == 2
     # DUMP compresses otherwise, and hides what would be readable.
     store.config_set("rdbcompression", "no")
@@ -104,9 +76,7 @@ def test_nothing_secret_is_readable_in_kafka_or_redis(
 def test_a_partition_key_is_the_records_key(kafka_client: TestClient, kafka: str) -> None:
     for item in ("7", "8", "7"):
         assert kafka_client.put(f"/items/{item}", headers=ANONYMOUS).status_code == 202
-    topics = [t for t in AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
-              if t == "items" or (t.startswith("items.") and "dlq" not in t)]  # fmt: skip
-    records = dump(kafka, topics)
+    records = records_of(kafka, "items")
     keys = sorted((m.key() or b"", m.partition()) for m in records)
     assert [key for key, _ in keys] == [b"7", b"7", b"8"]
     assert keys[0] == keys[1]
