@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -11,6 +12,10 @@ import redis
 from tests.support.kafka_server import KafkaServer, missing
 from tests.support.redis_server import RedisServer
 from tests.support.secured_kafka import SecuredKafka
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would what tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A loaded machine is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
