@@ -112,7 +112,7 @@ class KafkaServer:
         )
         log.close()
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers}, logger=logger)
-        wait_until(lambda: self._answers(admin), within=60, what=f"Kafka: see {self.directory}")
+        wait_until(lambda: self._answers(admin), within=150, what=f"Kafka: see {self.directory}")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:

@@ -105,7 +105,11 @@ class Service:
             stderr=subprocess.STDOUT,
         )
         log.close()
-        wait_until(self._answers, within=30, what=f"the app: see {self.directory}/app.log")
+        try:
+            wait_until(self._answers, within=90, what=f"the app: see {self.directory}/app.log")
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -114,6 +118,9 @@ class Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self.client.close()
         for worker in self.workers:
             worker.kill()

@@ -177,9 +177,10 @@ def test_a_set_is_fetched_again_after_its_time(
     provider: Provider, private: list[rsa.RSAPrivateKey], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider.keys = [published(private[0], "a")]
-    by = verifier(provider, jwt_jwks_cache_seconds=0.001)
+    by = verifier(provider)
     assert verified(by, signed(private[0], "a")) == "alice"
     assert by._jwks is not None
+    monkeypatch.setattr(by._jwks, "_lifetime", 0.0)
     monkeypatch.setattr(by._jwks, "_pause", 0.0)
     provider.keys = [published(private[1], "a")]
     # In the background: this one is still judged by what is there.
