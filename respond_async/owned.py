@@ -26,6 +26,7 @@ from respond_async.connections import AppRedis
 from respond_async.envelope import CapturedRequest
 from respond_async.errors import EnvelopeError
 from respond_async.later import LaterWrites
+from respond_async.moments import microseconds_of, moment_of
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
 
@@ -36,7 +37,6 @@ STATES: Final[dict[str, State]] = {
     "completed": "completed",
 }
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Read at once while looking for what a filter or cursor lets through.
 _CHUNK: Final = 100
 
@@ -114,7 +114,7 @@ class OwnedWrites:
                 asked = json.dumps([request.method, request.endpoint]).encode()
                 keys += [_owned(name), _asked(name), key("notified", request.task_id)]
                 args += [
-                    _microseconds(request.accepted_at),
+                    microseconds_of(request.accepted_at),
                     request.task_id,
                     self._sealer.seal(asked, request.task_id),
                 ]
@@ -148,7 +148,7 @@ class OwnedReads:
         place = _read_cursor(cursor) if cursor else None
         newest = str(place[0]) if place else "+inf"
         found: list[Owned] = []
-        oldest = _microseconds(datetime.now(UTC) - self._ttl)
+        oldest = microseconds_of(datetime.now(UTC) - self._ttl)
         for name in names:
             rows = self._rows(name, newest, oldest)
             found += await self._wanted(name, rows, place, limit, status)
@@ -224,7 +224,7 @@ class OwnedReads:
             method, endpoint = self._opened(asked[place], task_id)
             ended, running = exist[2 * place : 2 * place + 2]
             state: State = "completed" if ended else "running" if running else "pending"
-            accepted_at = _EPOCH + timedelta(microseconds=microseconds)
+            accepted_at = moment_of(microseconds)
             described.append(Owned(task_id, accepted_at, method, endpoint, state))
         return described
 
@@ -237,13 +237,8 @@ class OwnedReads:
         return method, endpoint
 
 
-def _microseconds(moment: datetime) -> int:
-    # A double, which Redis keeps scores in, is exact up to 2^53: until the year 2255.
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
 def _cursor(last: Owned) -> str:
-    text = f"{_microseconds(last.accepted_at)}.{last.task_id}"
+    text = f"{microseconds_of(last.accepted_at)}.{last.task_id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -6,7 +6,6 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -23,6 +22,7 @@ from respond_async.jobs.record import Spec
 from respond_async.jobs.runtime import MARK, record_of
 from respond_async.jobs.state import Status, Verdict
 from respond_async.leases import is_dead
+from respond_async.moments import moment_of
 from respond_async.pool import await_, in_bridge, in_thread, pause, running_loop
 from respond_async.scope import ReplayInfo
 
@@ -153,7 +153,7 @@ class _Delivery:
                 pause(_BUSY_PAUSE_SECONDS)
 
     def _run(self, record: Mapping[str, str]) -> Any:
-        created = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(record["created"]))
+        created = moment_of(int(record["created"]))
         info = ReplayInfo(task_id=self._id, accepted_at=created, channel=self._spec.channel)
         execution = Execution(
             self._definition,

@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from respond_async.jobs import scripts
@@ -12,11 +12,11 @@ from respond_async.jobs.errors import TaskError
 from respond_async.jobs.record import Job, read_fields, read_job
 from respond_async.jobs.reporting import LogLine, read_line
 from respond_async.jobs.state import Status
+from respond_async.moments import microseconds_of
 
 if TYPE_CHECKING:
     from respond_async.jobs.runtime import Jobs
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST: Final = 1000
 # News may be lost with a worker or a connection: so often it is looked without any.
 _LOOK_SECONDS: Final = 5.0
@@ -109,7 +109,7 @@ def _score(moment: datetime | None, otherwise: str) -> str:
         return otherwise
     if moment.tzinfo is None:
         raise TaskError("invalid_arguments", f"{moment} has no time zone.")
-    return str((moment - _EPOCH) // timedelta(microseconds=1))
+    return str(microseconds_of(moment))
 
 
 def _read_cursor(cursor: str) -> tuple[str, str]:

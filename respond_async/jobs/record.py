@@ -3,14 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from respond_async.jobs.reporting import JobProgress
 from respond_async.jobs.state import Status
+from respond_async.moments import moment_of
 from respond_async.sealing import Sealer
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +113,7 @@ def read_job(fields: Mapping[str, str], sealer: Sealer) -> Job:
         id=job_id,
         name=fields["name"],
         status=status,
-        created=_moment(fields["created"]) or _EPOCH,
+        created=moment_of(int(fields["created"])),
         started=_moment(fields.get("started")),
         completed=_moment(fields.get("completed")),
         retry_at=_moment(fields.get("retry_at")),
@@ -147,4 +146,4 @@ def _error(status: Status, fields: Mapping[str, str]) -> JobError | None:
 
 
 def _moment(microseconds: str | None) -> datetime | None:
-    return _EPOCH + timedelta(microseconds=int(microseconds)) if microseconds else None
+    return moment_of(int(microseconds)) if microseconds else None

@@ -4,7 +4,7 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from respond_async.jobs import schedule_scripts
@@ -13,6 +13,7 @@ from respond_async.jobs.errors import TaskError
 from respond_async.jobs.prelude import PREFIX
 from respond_async.jobs.record import Spec, read_fields
 from respond_async.jobs.times import Times
+from respond_async.moments import microseconds_of, moment_of
 
 if TYPE_CHECKING:
     from respond_async.jobs.runtime import Jobs
@@ -23,7 +24,6 @@ logger = logging.getLogger(__name__)
 #: What becomes of a time at which no worker was there: one job for all of them, or none.
 Missed = Literal["run_once", "skip"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Later than that a time is missed: workers look once a second.
 _LATE: Final = timedelta(seconds=60)
 _MOST: Final = 1000
@@ -128,7 +128,7 @@ class Schedules:
         most = self._jobs.config.max_schedules_per_owner or 0
         made = await self._jobs.script(
             schedule_scripts.CREATE, schedule_id, self._jobs.owner(channel), most if channel else 0,
-            _microseconds(times.after(now)), *_flat(fields),
+            microseconds_of(times.after(now)), *_flat(fields),
         )  # fmt: skip
         if not made:
             raise TaskError("too_many", f"There are {most} schedules already: delete one first.")
@@ -225,7 +225,7 @@ class Schedules:
     async def _changed(self, old: Schedule, times: Times, fields: Mapping[str, str]) -> bool:
         # One that is called something else is due when it was.
         moment = old.next if times == old.times else None
-        due = _microseconds(moment or times.after(await self._now()))
+        due = microseconds_of(moment or times.after(await self._now()))
         return bool(
             await self._jobs.script(
                 schedule_scripts.CHANGE, old.id, old.version, due, *_flat(fields)
@@ -233,7 +233,7 @@ class Schedules:
         )
 
     async def _now(self) -> datetime:
-        return _moment(int(await self._jobs.script(schedule_scripts.NOW)))
+        return moment_of(int(await self._jobs.script(schedule_scripts.NOW)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,8 +260,8 @@ def firing(fields: Mapping[str, str], now: int, jobs: "Jobs") -> Firing | None:
         return None
     schedule = read_schedule(fields, jobs.sealer)
     assert schedule.next is not None
-    moment = _moment(now)
-    following = _microseconds(schedule.times.after(moment, schedule.next))
+    moment = moment_of(now)
+    following = microseconds_of(schedule.times.after(moment, schedule.next))
     claim = (schedule.id, schedule.version, fields["next"], following)
     if schedule.missed == "skip" and moment - schedule.next > _LATE:
         return Firing(job_id="", args=(*claim, "", ""))
@@ -295,9 +295,9 @@ def read_schedule(fields: Mapping[str, str], sealer: "Sealer") -> Schedule:
         times=Times(cron=fields["cron"], every=float(fields["every"]), timezone=fields["timezone"]),
         missed="skip" if fields["missed"] == "skip" else "run_once",
         paused=paused,
-        created=_moment(int(fields["created"])),
-        next=None if paused else _moment(int(fields["next"])),
-        last=_moment(int(fields["last"])) if "last" in fields else None,
+        created=moment_of(int(fields["created"])),
+        next=None if paused else moment_of(int(fields["next"])),
+        last=moment_of(int(fields["last"])) if "last" in fields else None,
         last_job=fields.get("last_job"),
         fired=int(fields.get("fired", 0)),
         skipped=int(fields.get("skipped", 0)),
@@ -314,11 +314,3 @@ def _checked(missed: str) -> Missed:
 
 def _flat(fields: Mapping[str, str]) -> list[str]:
     return [each for pair in fields.items() for each in pair]
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

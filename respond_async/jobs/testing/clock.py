@@ -17,6 +17,7 @@ import pytest
 from respond_async.jobs import schedule_scripts, scripts
 from respond_async.jobs.prelude import CLOCK_LUA, PREFIX
 from respond_async.jobs.reporting import REPORT, Report
+from respond_async.moments import microseconds_of, moment_of
 from ws_hub import Script
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _KEY: Final = f"{PREFIX}test_clock"
 _LUA: Final = f"local us = redis.call('incr', '{_KEY}')"
 _RESOLUTION_SECONDS: Final = 5e-7
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock:
@@ -42,7 +42,7 @@ class Clock:
         self.settle: Callable[[], None] = lambda: None
         #: Gives the microseconds at which something is due.
         self.due: Callable[[], list[int]] = list
-        self._microseconds = _microseconds(datetime.now(UTC))
+        self._microseconds = microseconds_of(datetime.now(UTC))
         self._redis.set(_KEY, self._microseconds)
         for script in (*vars(scripts).values(), *vars(schedule_scripts).values()):
             if isinstance(script, Script):
@@ -53,7 +53,7 @@ class Clock:
     @property
     def now(self) -> datetime:
         """What time it is."""
-        return _EPOCH + timedelta(microseconds=self.microseconds())
+        return moment_of(self.microseconds())
 
     def microseconds(self) -> int:
         """The same, as loops and scripts count it."""
@@ -77,7 +77,7 @@ class Clock:
         """
         if moment < self.now:
             raise ValueError(f"it is {self.now} already: time goes forwards only")
-        self._move(_microseconds(moment))
+        self._move(microseconds_of(moment))
 
     def _move(self, until: int) -> None:
         while True:
@@ -137,7 +137,3 @@ class ClockLoop(asyncio.SelectorEventLoop):
                 each for each in self._timers if not each[0].cancelled() and each[0].when() > now
             ]
             return list(self._timers)
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -13,8 +13,6 @@ from celery import Celery
 from respond_async.jobs.definition import DEFINITIONS
 from respond_async.jobs.testing.clock import Clock
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
