@@ -132,7 +132,7 @@ class _Delivery:
             args, kwargs = self._given
             spec = Spec(
                 arguments=self._definition.arguments.to_json(args, kwargs),
-                timeout=self._definition.timeout or self._jobs.config.default_timeout,
+                timeout=self._jobs.timeout_of(self._definition),
             )
             fields = self._jobs.fields(self._definition, spec, self._id)
         dead = ""

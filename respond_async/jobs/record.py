@@ -130,6 +130,11 @@ def read_job(fields: Mapping[str, str], sealer: Sealer) -> Job:
     )
 
 
+def read_hash(found: Mapping[bytes, bytes]) -> dict[str, str]:
+    """A hash as redis-py gives it."""
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
 def read_fields(flat: list[bytes]) -> dict[str, str]:
     """A hash as a script gives it."""
     texts = [each.decode() for each in flat]

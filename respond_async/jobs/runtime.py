@@ -20,7 +20,7 @@ from respond_async.jobs.definition import Definition, definition_of
 from respond_async.jobs.errors import TaskError
 from respond_async.jobs.prelude import hub_of, job_channel
 from respond_async.jobs.reading import watched
-from respond_async.jobs.record import Job, Spec, read_fields, read_job
+from respond_async.jobs.record import Job, Spec, read_fields, read_hash, read_job
 from respond_async.jobs.schedules import Schedules
 from respond_async.sealing import Sealer
 from respond_async.settings import Settings
@@ -75,13 +75,25 @@ class Jobs:
         return str(int(self.config.enable_task_history)), str(self.config.task_result_ttl)
 
     def fields(
-        self, definition: Definition, spec: Spec, job_id: str, name: str | None = None
+        self,
+        definition: Definition,
+        spec: Spec,
+        job_id: str,
+        *,
+        name: str | None = None,
+        idempotent: bool | None = None,
     ) -> list[str]:
-        """The first fields of a record."""
+        """The first fields of a record; default: as the function says."""
+        repeatable = definition.idempotent if idempotent is None else idempotent
         return [
             "name", name or definition.name, "function", definition.name, "owner", self.owner(spec.channel),
-            "spec", spec.sealed(self.sealer, job_id), *owed(definition, spec.webhook), "repeatable", str(int(definition.idempotent)),
+            "spec", spec.sealed(self.sealer, job_id), *owed(definition, spec.webhook), "repeatable", str(int(repeatable)),
         ]  # fmt: skip
+
+    def timeout_of(self, definition: Definition, given: float | None = None) -> float | None:
+        """Seconds that a run may take: as given, else the function's, else the configuration's."""
+        limits = (given, definition.timeout, self.config.default_timeout)
+        return next((each for each in limits if each is not None), None)
 
     def limits(self, definition: Definition) -> list[int]:
         """How many run at once: of all, of the function, of an owner, of a key; 0 for no limit."""
@@ -121,11 +133,10 @@ class Jobs:
             raise ConfigurationError("webhooks are signed: set TaskConfig.webhook_secret")
         if idempotent is None:
             idempotent = definition.idempotent and dedupe_key is None
-        limits = (timeout, definition.timeout, self.config.default_timeout)
         spec = Spec(
             arguments=definition.arguments.to_json(args, kwargs),
             channel=channel,
-            timeout=next((each for each in limits if each is not None), None),
+            timeout=self.timeout_of(definition, timeout),
             webhook=webhook,
             trace={} if self.tracing is None else self.tracing.carrier(),
         )
@@ -150,8 +161,7 @@ class Jobs:
     ) -> Job:
         """`dedupe` and `key` as they stand in Redis."""
         job_id = str(uuid.uuid4())
-        fields = self.fields(definition, spec, job_id, name)
-        fields[-1] = str(int(idempotent))
+        fields = self.fields(definition, spec, job_id, name=name, idempotent=idempotent)
         if key:
             fields += ["key", key]
         wait = int(delay * 1000) + _OUTBOX_MILLISECONDS
@@ -172,7 +182,7 @@ class Jobs:
         async with self.answering():
             client: Any = self.redis.client()
             found = await client.hgetall(f"{scripts.PREFIX}job:{job_id}")
-        return self._read({k.decode(): v.decode() for k, v in found.items()})
+        return self._read(read_hash(found))
 
     def _read(self, record: Mapping[str, str]) -> Job:
         if not record:

@@ -11,7 +11,7 @@ from respond_async.jobs import schedule_scripts
 from respond_async.jobs.definition import DEFINITIONS, Definition, definition_of
 from respond_async.jobs.errors import TaskError
 from respond_async.jobs.prelude import PREFIX
-from respond_async.jobs.record import Spec, read_fields
+from respond_async.jobs.record import Spec, read_fields, read_hash
 from respond_async.jobs.times import Times
 from respond_async.moments import microseconds_of, moment_of
 
@@ -145,8 +145,7 @@ class Schedules:
             found = await client.hgetall(f"{PREFIX}schedule:{schedule_id}")
         if not found:
             raise TaskError("not_found", "There is no such schedule, or no more.")
-        fields = {name.decode(): value.decode() for name, value in found.items()}
-        return read_schedule(fields, self._jobs.sealer)
+        return read_schedule(read_hash(found), self._jobs.sealer)
 
     async def list(self, channel: str | None = None) -> "Sequence[Schedule]":
         """The newest thousand, of one owner or of all; "" is nobody.
@@ -268,13 +267,12 @@ def firing(fields: Mapping[str, str], now: int, jobs: "Jobs") -> Firing | None:
     # Of the time, so that whoever makes it makes the same.
     job_id = str(uuid.uuid5(_NAMESPACE, f"{schedule.id} {fields['next']}"))
     kept = Spec.opened(jobs.sealer, fields["spec"], schedule.id)
-    limits = (kept.timeout, definition.timeout, jobs.config.default_timeout)
     spec = Spec(
         arguments=kept.arguments,
         channel=kept.channel,
-        timeout=next((each for each in limits if each is not None), None),
+        timeout=jobs.timeout_of(definition, kept.timeout),
     )
-    record = jobs.fields(definition, spec, job_id, schedule.name)
+    record = jobs.fields(definition, spec, job_id, name=schedule.name)
     hub = jobs.hub(spec.channel, job_id)
     return Firing(job_id=job_id, args=(*claim, job_id, hub, *record, "schedule", schedule.id))
 

@@ -23,7 +23,7 @@ from respond_async.jobs.calling_back import (
 from respond_async.jobs.config import TaskConfig
 from respond_async.jobs.definition import DEFINITIONS, Definition
 from respond_async.jobs.keeper import Keeper
-from respond_async.jobs.record import Spec, read_fields, read_job
+from respond_async.jobs.record import Spec, read_fields, read_hash, read_job
 from respond_async.jobs.reporting import JobLog
 from respond_async.jobs.runtime import Jobs, message_options
 from respond_async.jobs.schedules import firing
@@ -152,8 +152,7 @@ class JobsWorker:
 
     async def _call(self, job_id: str) -> None:
         connection: Any = self.scripts.connection
-        flat = connection.hgetall(f"{scripts.PREFIX}job:{job_id}")
-        fields = {name.decode(): value.decode() for name, value in flat.items()}
+        fields = read_hash(connection.hgetall(f"{scripts.PREFIX}job:{job_id}"))
         if not fields:
             self._run(scripts.SETTLE, job_id, "done")
             return
