@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import redis
 
+from respond_async.jobs import runtime
 from tests.support.kafka_server import KafkaServer, missing
 from tests.support.redis_server import RedisServer
 from tests.support.secured_kafka import SecuredKafka
@@ -20,6 +21,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A loaded machine is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_jobs_of_another_module() -> Iterator[None]:
+    """The fixtures of the plug-in take the configuration of the process's jobs."""
+    yield from _jobs_as_they_were()
+
+
+@pytest.fixture(autouse=True)
+def no_jobs_of_another_test() -> Iterator[None]:
+    yield from _jobs_as_they_were()
+
+
+def _jobs_as_they_were() -> Iterator[None]:
+    before = runtime._current
+    yield
+    runtime._current = before
 
 
 @pytest.fixture(scope="session")

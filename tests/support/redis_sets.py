@@ -107,11 +107,15 @@ class SentinelSet(_Processes):
 
     @property
     def master(self) -> int:
-        """The port that the sentinels tell."""
-        for port in self.sentinels:
-            if port in self.processes:
-                return int(self.client(port).sentinel_get_master_addr_by_name(_MASTER)[1])
-        raise AssertionError("no sentinel is left")
+        """The port that a sentinel tells."""
+        return self._told()[0]
+
+    def _told(self) -> list[int]:
+        return [
+            int(self.client(port).sentinel_get_master_addr_by_name(_MASTER)[1])
+            for port in self.sentinels
+            if port in self.processes
+        ]
 
     def start(self) -> None:
         first, *others = self.servers
@@ -133,10 +137,10 @@ class SentinelSet(_Processes):
             self._until(port, partial(self._knows_all, port), "knows the others")
 
     def fail_over(self) -> None:
-        """Kills the master and returns once another is told of, and is one."""
+        """Kills the master and returns once every sentinel tells of another, and it is one."""
         before = self.master
         self.kill(before)
-        wait_until(lambda: self.master != before, within=60, what="the sentinels name another")
+        wait_until(lambda: before not in self._told(), within=60, what="all sentinels name another")
         self._until(self.master, lambda: self._is_master(self.master), "is a master")
 
     def _is_master(self, port: int) -> bool:
