@@ -1,7 +1,8 @@
 """The transient queues of one connection: which they are, what they are bound to, who gets what."""
 
 import time
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from kafka_transport.arguments import QueueArguments
@@ -104,8 +105,10 @@ class TransientQueues:
         """One for each queue that gets this message."""
         priority = envelope.properties.get("priority")
         return [
-            Delivery(queue, envelope, lane=self._lane(queue, priority))
-            for queue in self.bound(envelope.exchange, envelope.routing_key)
+            Delivery(
+                queue, _own(envelope) if copies else envelope, lane=self._lane(queue, priority)
+            )
+            for copies, queue in enumerate(self.bound(envelope.exchange, envelope.routing_key))
         ]
 
     def _lane(self, queue: str, priority: object) -> int:
@@ -128,3 +131,10 @@ class TransientQueues:
                     for b in queue.bindings
                 )
             ]
+
+
+def _own(envelope: Envelope) -> Envelope:
+    # A consumer may change the headers and properties of its message.
+    return replace(
+        envelope, headers=deepcopy(envelope.headers), properties=deepcopy(envelope.properties)
+    )

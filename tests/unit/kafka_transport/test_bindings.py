@@ -82,6 +82,20 @@ def test_transient_queues_are_matched_by_their_own_bindings() -> None:
     assert heard_by(Envelope(b"", exchange="pidbox")) == []
 
 
+def test_what_one_consumer_does_to_its_message_is_not_seen_by_another() -> None:
+    exchanges = Bindings()
+    exchanges.declare_exchange("news", "fanout")
+    queues = TransientQueues(exchanges)
+    for name in ("one", "two"):
+        queues.declare(name, QueueArguments(), auto_delete=True)
+        queues.bind(Binding("news", "", name))
+    said = Envelope(b"", exchange="news", headers={"a": [1]}, properties={"b": {}})
+    one, two = (delivery.envelope for delivery in queues.deliveries(said))
+    one.headers["a"].append(2)
+    one.properties["b"]["c"] = 3
+    assert (two.headers, two.properties) == ({"a": [1]}, {"b": {}})
+
+
 def as_a_regular_expression(pattern: str, key: str) -> bool:
     """AMQP 0-9-1, 3.1.3.3, another way: every word is written with a dot before it."""
     parts = {"*": r"\.[^.]*", "#": r"(?:\.[^.]*)*"}
