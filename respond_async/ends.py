@@ -122,7 +122,7 @@ class Ends:
     ) -> None:
         if not logger.isEnabledFor(logging.INFO):
             return
-        more: dict[str, Any] = {"queue": (request.plan and request.plan.queue) or self._queue}
+        more: dict[str, Any] = {"queue": request.queue or self._queue}
         if status:
             more["status"] = status
         if attempt is not None:

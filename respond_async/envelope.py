@@ -64,6 +64,11 @@ class CapturedRequest(BaseModel):
     #: The context of its trace, as W3C headers; empty: there are no traces.
     trace: dict[str, str] = {}
 
+    @property
+    def queue(self) -> str | None:
+        """The queue that its endpoint chose; None: that of the settings."""
+        return self.plan.queue if self.plan else None
+
     @classmethod
     def of(
         cls,

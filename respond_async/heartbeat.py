@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Any, Final
 
 import redis
@@ -46,7 +46,6 @@ class Heartbeat:
         self._worker: Final = worker
         self._turned = time.monotonic()
         self._stopping = False
-        self._ended: Final = Event()
         self._seen_failing = False
 
     def start(self) -> None:
@@ -64,7 +63,7 @@ class Heartbeat:
     def _run(self) -> None:
         client = app_blocking_redis(self._settings)
         beats = 0
-        while not self._ended.wait(_BEAT_SECONDS if beats else 0):
+        while True:
             state = self._state()
             self._write(state)
             silent = max(state["main_loop"], state["pool_loop"])
@@ -76,6 +75,7 @@ class Heartbeat:
             ):
                 self._be_seen(client)
             beats += 1
+            time.sleep(_BEAT_SECONDS)
 
     def _state(self) -> dict[str, float]:
         """What the probe reads: when this was, and for how long each part has been silent."""

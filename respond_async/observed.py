@@ -46,7 +46,7 @@ class ObservedCelery(CeleryFace):
             await super().publish(request, body, sealer, headers)
         else:
             await self.loaded()
-            queue = (request.plan and request.plan.queue) or self._settings.kafka_topic
+            queue = request.queue or self._settings.kafka_topic
             with self.tracing.sending(queue, request.task_id, current=request.trace) as traced:
                 await super().publish(request, body, sealer, traced)
         if self.metrics is not None:

@@ -143,7 +143,7 @@ class ReplayPublisher:
             raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
 
     def _queue_of(self, request: CapturedRequest) -> str:
-        return (request.plan and request.plan.queue) or self._queue
+        return request.queue or self._queue
 
     def _begin(self, asked: "_Asked") -> Awaitable[None]:
         channel = self._channel

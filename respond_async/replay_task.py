@@ -165,7 +165,7 @@ def _retry(
         if task.worker.tracing is None:
             send()
         else:
-            queue = captured.plan.queue or task.worker.settings.kafka_topic
+            queue = captured.queue or task.worker.settings.kafka_topic
             with task.worker.tracing.sending(queue, captured.task_id) as headers:
                 send(headers={**(task.request.headers or {}), **headers})
     except Exception as error:  # noqa: BLE001 - brokers share no base of their errors

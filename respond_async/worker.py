@@ -120,8 +120,7 @@ class Worker:
 
     def _left(self, captured: CapturedRequest) -> None:
         self._limits.ended(captured)
-        queue = captured.plan.queue if captured.plan else None
-        self._ended.ended(queue or self.settings.kafka_topic)
+        self._ended.ended(captured.queue or self.settings.kafka_topic)
 
     def notify_if_ended(self, task_id: str, kwargs: Any) -> None:
         """Tells the owner if the task's result is stored; at once returned, done in a thread.

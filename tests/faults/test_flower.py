@@ -52,7 +52,9 @@ def test_numbers_stay_right_while_one_of_two_workers_is_killed(
             ]
         # By the results, not by Flower, which is behind: the workers could be done by then.
         wait_until(
-            lambda: results.client.dbsize() - before > TASKS / 4, within=WITHIN, what="a quarter done"
+            lambda: results.client.dbsize() - before > TASKS / 4,
+            within=WITHIN,
+            what="a quarter done",
         )
         victim.kill()
         left = flower.queues()[QUEUE]
