@@ -6,7 +6,7 @@ Each round measures accepting (a server process for each kind, loaded in turns b
 replaying (a queue is filled, then one worker drains it) without anything and with each kind, the order
 turning. Metrics: METRICS_PORT is set, Kafka's clients tell of themselves every 15 s, and the port is
 scraped every second, which is far more than Prometheus does. Traces: spans go over OTLP to a collector
-outside of what is measured; all of them (`always_on`), or those of one request in ten
+outside of what is measured; all of them (`always_on`), or those of one request in ten or a hundred
 (`parentbased_traceidratio`). `+ FastAPI`: with the spans that FastAPI itself makes. What counts is the
 median of the ratios in each round: wall clock on a shared machine says nothing of a few per cent. On a
 busy one even CPU time does not: the first rows, what is called for one request and nothing else, are the
@@ -63,9 +63,10 @@ class Kind:
 KINDS: Final = {
     WITHOUT: Kind(),
     "metrics": Kind(metrics=True),
+    "traces 1%": Kind(sampled=0.01),
     "traces 10%": Kind(sampled=0.1),
     "traces always": Kind(sampled=1.0),
-    "metrics, traces 10%": Kind(metrics=True, sampled=0.1),
+    "metrics, traces 1%": Kind(metrics=True, sampled=0.01),
     "traces 10% + FastAPI": Kind(sampled=0.1, fastapi=True),
 }
 
@@ -223,7 +224,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.quick:
         given.rounds, given.number, given.seconds = 1, 50, 0.3
-        given.only = given.only or ["metrics, traces 10%"]
+        given.only = given.only or ["metrics, traces 1%"]
     kinds = {name: kind for name, kind in KINDS.items() if not given.only or name in given.only}
     kinds = {WITHOUT: Kind()} | kinds
     for name, accept, replay in alone(200 if given.quick else 20_000):

@@ -6,7 +6,7 @@ No attribute holds a body, a query, a token or what an exception says.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 from celery import Celery
@@ -36,7 +36,8 @@ _NO_ROUTE: Final = ("", "other")
 class Tracing:
     """Makes spans. Safe to use from any thread.
 
-    A span that is not sampled has no children here: they would not be either.
+    A span that is not sampled has no children here: they would not be either. Most requests of a busy
+    service are not, so that way is kept short.
 
     Args:
         celery: Gives the Celery application, asked with the first message.
@@ -53,8 +54,7 @@ class Tracing:
 
     # In the app.
 
-    @contextmanager
-    def accepting(self, scope: Scope, label: str) -> Iterator["Exchange"]:
+    def accepting(self, scope: Scope, label: str) -> AbstractContextManager["Exchange"]:
         """A span of accepting; the request's own SERVER span unless an instrumentation made one.
 
         Args:
@@ -65,8 +65,7 @@ class Tracing:
         server = trace.get_current_span(context)
         if server.get_span_context().is_valid:
             if not _is_sampled(server):
-                yield Exchange(server)
-                return
+                return nullcontext(Exchange(server))
             if label not in _NO_ROUTE:
                 # It is captured in front of the router, so nobody else tells.
                 server.update_name(label)
@@ -78,14 +77,12 @@ class Tracing:
             span = self._tracer.start_span(
                 _http_name(scope["method"], label), context, SpanKind.SERVER, attributes
             )
-        with self._within(span, context):
-            yield Exchange(span)
+        return self._exchange(span, context)
 
     def carrier(self) -> dict[str, str]:
         """The current context, to travel sealed with a request or job."""
         return carrier_of(get_current())
 
-    @contextmanager
     def sending(
         self,
         queue: str | None,
@@ -93,7 +90,7 @@ class Tracing:
         carrier: Mapping[str, str] | None = None,
         *,
         current: Mapping[str, str] | None = None,
-    ) -> Iterator[dict[str, str]]:
+    ) -> AbstractContextManager[dict[str, str]]:
         """A span of sending a message; gives the message's headers.
 
         Args:
@@ -105,9 +102,11 @@ class Tracing:
         context = get_current() if carrier is None else context_of(carrier)
         parent = trace.get_current_span(context)
         if parent.get_span_context().is_valid and not _is_sampled(parent):
-            yield headers_of(current or carrier_of(context))
-            return
-        queue = queue or self.messaging.default_queue()
+            return nullcontext(headers_of(current or carrier_of(context)))
+        return self._sending(queue or self.messaging.default_queue(), message_id, context)
+
+    @contextmanager
+    def _sending(self, queue: str, message_id: str, context: Context) -> Iterator[dict[str, str]]:
         described = {**self.messaging.sending(queue), "messaging.message.id": message_id}
         span = self._tracer.start_span(f"send {queue}", context, SpanKind.PRODUCER, described)
         try:
@@ -136,9 +135,14 @@ class Tracing:
             f"process {queue}", context, SpanKind.CONSUMER, attributes, links
         )
 
-    @contextmanager
-    def replaying(self, request: CapturedRequest) -> Iterator["Exchange"]:
+    def replaying(self, request: CapturedRequest) -> AbstractContextManager["Exchange"]:
         """A span of the endpoint's run, current in the endpoint; with the request's baggage."""
+        if BAGGAGE not in request.trace and not _is_sampled(parent := trace.get_current_span()):
+            return nullcontext(Exchange(parent))
+        return self._replaying(request)
+
+    @contextmanager
+    def _replaying(self, request: CapturedRequest) -> Iterator["Exchange"]:
         with self.carrying(request.trace) as context:
             parent = trace.get_current_span(context)
             if not _is_sampled(parent):
@@ -147,8 +151,8 @@ class Tracing:
             attributes = _http(request.method, request.route, request.path, request.scheme)
             name = f"replay {_http_name(request.method, request.route)}"
             span = self._tracer.start_span(name, context, attributes=attributes)
-            with self._within(span, context):
-                yield Exchange(span)
+            with self._exchange(span, context) as exchange:
+                yield exchange
 
     @staticmethod
     def readdressed(request: CapturedRequest) -> CapturedRequest:
@@ -187,8 +191,7 @@ class Tracing:
         """The current delivery is the request's or job's attempt of this number."""
         trace.get_current_span().set_attribute("respond_async.attempt", number)
 
-    @contextmanager
-    def notifying(self, carrier: Mapping[str, str]) -> Iterator[None]:
+    def notifying(self, carrier: Mapping[str, str]) -> AbstractContextManager[None]:
         """A span of telling the owner.
 
         Args:
@@ -198,8 +201,11 @@ class Tracing:
         if not trace.get_current_span().get_span_context().is_valid:
             context = context_of(carrier)
         if not _is_sampled(trace.get_current_span(context)):
-            yield
-            return
+            return nullcontext()
+        return self._notifying(context)
+
+    @contextmanager
+    def _notifying(self, context: Context) -> Iterator[None]:
         # No destination: the name of a channel may be a secret of its owner's.
         attributes = {
             "messaging.system": "redis",
@@ -213,12 +219,13 @@ class Tracing:
         finally:
             span.end()
 
+    @staticmethod
     @contextmanager
-    def _within(self, span: Span, context: Context) -> Iterator[None]:
+    def _exchange(span: Span, context: Context) -> Iterator["Exchange"]:
         """Makes a span current, and ends it."""
         token = attach(set_span_in_context(span, context))
         try:
-            yield
+            yield Exchange(span)
         except BaseException as error:
             failed(span, type(error).__qualname__)
             raise
