@@ -141,7 +141,7 @@ def fill(jobs: Any, definition: Any, store: "redis.Redis", number: int) -> None:
         for n in range(start, min(start + AT_ONCE, number)):
             job_id, channel = str(uuid.uuid4()), f"user.{n % OWNERS}"
             spec = Spec(arguments={"number": n}, channel=channel)
-            fields = jobs.fields(definition, spec, job_id, f"job {n % NAMES}")
+            fields = jobs.fields(definition, spec, job_id, name=f"job {n % NAMES}")
             result = jobs.sealer.seal(b"null", job_id)
             evalsha: Any = pipe.evalsha
             evalsha(scripts.CREATE.sha, 0, job_id, "", "", 1, *fields)

@@ -377,8 +377,11 @@ def test_a_worker_waits_for_redis_and_finishes(
             wait_until(lambda: worker.marked("end-over"), within=10, what="its end")
             back = time.monotonic() + 3
             wait_until(lambda: time.monotonic() > back, within=5, what="3 s")
+            # It must not tell before somebody listens.
+            worker.process.send_signal(signal.SIGSTOP)
             own.start()
             with listening(own_store, OWNER) as heard:
+                worker.process.send_signal(signal.SIGCONT)
                 wait_until(lambda: heard() == [task_id], within=30, what="the notification")
             assert shop.result(task_id)["response"] == "over"
             assert len(worker.marked("begin-over")) == 1

@@ -1,6 +1,7 @@
 """The command line itself: its help, its wrong uses, what it says of settings."""
 
 import json
+import logging
 import subprocess
 import sys
 from importlib.metadata import version
@@ -13,7 +14,11 @@ from tests.support.ports import free_port
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(line, arguments)
+    try:
+        return CliRunner().invoke(line, arguments)
+    finally:
+        # A command has its process for itself; `doctor` logs nothing.
+        logging.disable(logging.NOTSET)
 
 
 def test_it_says_its_version() -> None:
