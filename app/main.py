@@ -5,6 +5,9 @@ background jobs under `/api/v1/tasks/`, in development with the examples of `app
 place of the demo, unchanged.
 """
 
+import gc
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -23,8 +26,6 @@ from respond_async.request_ids import RequestIds
 from ws_hub import Hub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from respond_async.raw_request import App
 
 __all__ = ["app", "create_app", "create_gateway"]
@@ -42,7 +43,13 @@ def create_app(settings: Settings | None = None, celery: Celery | None = None) -
         A new application; it opens no connection before it is asked something.
     """
     settings = settings or config.settings
-    app = FastAPI(title="respond-async", description=__doc__)
+    app = FastAPI(
+        title="respond-async",
+        description=__doc__,
+        lifespan=_lifespan,
+        # FastAPI's own spans of a request come before anybody could leave it out.
+        telemetry={"tracing": settings.traces_ratio >= 1},
+    )
     # Before any route: only routes that come after it show the header in the documentation.
     AsyncRequests(app, celery=celery or "tasks:celery", settings=settings)
     install_tasks(app, Jobs(celery or "tasks:celery", settings))
@@ -68,7 +75,7 @@ def _demo(settings: Settings) -> APIRouter:
     return demo
 
 
-def _later(celery: Celery | None) -> "Callable[[], Celery]":
+def _later(celery: Celery | None) -> Callable[[], Celery]:
     def get() -> Celery:
         if celery is not None:
             return celery
@@ -77,6 +84,14 @@ def _later(celery: Celery | None) -> "Callable[[], Celery]":
         return tasks.celery
 
     return get
+
+
+@asynccontextmanager
+async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
+    # What is there by now stays: Python need not look for cycles in it again and again.
+    gc.collect()
+    gc.freeze()
+    yield
 
 
 def create_gateway(other: "App | str", settings: Settings, celery: Celery | None = None) -> Gateway:

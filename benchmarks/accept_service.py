@@ -1,5 +1,6 @@
 """What accept_bench asks: one server process, an endpoint for each way to take a request."""
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,6 +42,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     producer = AIOKafkaProducer(bootstrap_servers=KAFKA, acks="all", enable_idempotence=True)
     await producer.start()
     held.append(producer)
+    gc.collect()
+    gc.freeze()
     yield
     await producer.stop()
 

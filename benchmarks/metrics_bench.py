@@ -6,8 +6,8 @@ Each round measures accepting (a server process for each kind, loaded in turns b
 replaying (a queue is filled, then one worker drains it) without anything and with each kind, the order
 turning. Metrics: METRICS_PORT is set, Kafka's clients tell of themselves every 15 s, and the port is
 scraped every second, which is far more than Prometheus does. Traces: spans go over OTLP to a collector
-outside of what is measured; all of them (`always_on`), or those of one request in ten or a hundred
-(`parentbased_traceidratio`). `+ FastAPI`: with the spans that FastAPI itself makes. What counts is the
+outside of what is measured; all of them, or those of one request in ten or a hundred (TRACES_RATIO;
+`by sampler`: OpenTelemetry's `parentbased_traceidratio`). `+ FastAPI`: with the spans that FastAPI itself makes. What counts is the
 median of the ratios in each round: wall clock on a shared machine says nothing of a few per cent. On a
 busy one even CPU time does not: the first rows, what is called for one request and nothing else, are the
 ones to trust there. Kafka: as for the other benchmarks.
@@ -55,8 +55,10 @@ class Kind:
     """What is switched on."""
 
     metrics: bool = False
-    #: How many traces are sampled; None: there are none.
+    #: How many requests begin a trace; None: there are no traces.
     sampled: float | None = None
+    #: That is for OpenTelemetry's sampler to say, not for TRACES_RATIO.
+    sampler: bool = False
     fastapi: bool = False
 
 
@@ -65,6 +67,7 @@ KINDS: Final = {
     "metrics": Kind(metrics=True),
     "traces 1%": Kind(sampled=0.01),
     "traces 10%": Kind(sampled=0.1),
+    "traces 10% by sampler": Kind(sampled=0.1, sampler=True),
     "traces always": Kind(sampled=1.0),
     "metrics, traces 1%": Kind(metrics=True, sampled=0.01),
     "traces 10% + FastAPI": Kind(sampled=0.1, fastapi=True),
@@ -132,7 +135,8 @@ def switched(kind: Kind) -> Iterator[dict[str, str]]:
             environment |= {
                 "OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(collector()),
                 "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-                "OTEL_TRACES_SAMPLER_ARG": str(kind.sampled),
+                "OTEL_TRACES_SAMPLER_ARG": str(kind.sampled if kind.sampler else 1.0),
+                "TRACES_RATIO": str(1.0 if kind.sampler else kind.sampled),
                 "BENCH_FASTAPI_SPANS": str(int(kind.fastapi)),
             }
         yield environment

@@ -76,7 +76,7 @@ class ObservedCapture(Capture):
         if self._tracing is None:
             return await self._counted(raw, chosen)
         with self._tracing.accepting(raw.scope, raw.scope[ROUTE]) as exchange:
-            raw.scope[TRACE] = self._tracing.carrier()
+            raw.scope[TRACE] = exchange.carrier()
             try:
                 response = await self._counted(raw, chosen)
             except Problem as problem:

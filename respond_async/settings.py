@@ -242,6 +242,13 @@ class Settings(HubSettings):
         description="Whether spans are made (OpenTelemetry). `auto`: where OTEL_EXPORTER_OTLP_ENDPOINT"
         " or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set; OTEL_SDK_DISABLED is heard.",
     )
+    traces_ratio: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Of the requests that come without a trace of their own, the share that begins one:"
+        " 0.01 is one in a hundred. It costs less than the same with a sampler, which is asked of each span.",
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto",
         description="`json`: one object a line; `text`: for people; `auto`: by ENVIRONMENT.",

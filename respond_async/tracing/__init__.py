@@ -38,4 +38,4 @@ def tracing_of(settings: Settings, celery: "Callable[[], Celery]") -> "Tracing |
             f"traces are on (TRACES, or an OTLP endpoint in the environment) and {error.name} is"
             " not installed: pip install 'respond-async[traces]', or set TRACES=off"
         ) from None
-    return Tracing(celery)
+    return Tracing(celery, ratio=settings.traces_ratio)

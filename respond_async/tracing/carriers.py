@@ -7,16 +7,35 @@ else. Baggage may hold anything, so it travels sealed.
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from random import getrandbits
 from typing import Final
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.trace import SpanContext
 
-__all__ = ["BAGGAGE", "carrier_of", "context_of", "given_context", "headers_of", "travelling"]
+__all__ = [
+    "BAGGAGE",
+    "carrier_of",
+    "context_of",
+    "given_by",
+    "headers_of",
+    "is_left_out",
+    "left_out",
+    "new_left_out",
+    "travelling",
+]
 
 #: What travels sealed.
 BAGGAGE: Final = "baggage"
+#: `version-trace_id-parent_id-flags` of a trace that is not sampled:
+#: https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT: Final = "traceparent"
+_LENGTH: Final = 55
+_BEGINS: Final = "00-"
+#: How flags end whose lowest bit is not set; SDKs set others (W3C Trace Context 2: the id is random).
+_NOT_SAMPLED: Final = ("0", "2", "4", "6", "8", "a", "c", "e")
 
 
 def travelling() -> Mapping[bytes, str]:
@@ -50,8 +69,36 @@ def context_of(carrier: Mapping[str, object] | None) -> Context:
     return propagate.extract(texts, Context())
 
 
-def given_context(headers: Iterable[tuple[bytes, bytes]]) -> Context:
-    """The context that a client gave, or an empty one."""
+def new_left_out() -> dict[str, str]:
+    """What travels of a new trace that nobody samples."""
+    ids = f"{getrandbits(128):032x}-{getrandbits(64):016x}"
+    return {_TRACEPARENT: f"{_BEGINS}{ids}-00"}
+
+
+def is_left_out(carrier: Mapping[str, str]) -> bool:
+    """Whether what this process's `carrier_of` or `new_left_out` gave is of no sampled trace."""
+    return carrier.get(_TRACEPARENT, "").endswith(_NOT_SAMPLED)
+
+
+def left_out(carrier: Mapping[str, object] | None) -> SpanContext | None:
+    """The parent that a carrier names, if it says of it that its trace is not sampled.
+
+    Read here, since `propagate` takes several times as long, and most messages are of this kind.
+    """
+    given = (carrier or {}).get(_TRACEPARENT)
+    if not isinstance(given, str) or len(given) != _LENGTH or not given.endswith(_NOT_SAMPLED):
+        return None
+    if not given.startswith(_BEGINS) or _TRACEPARENT not in travelling().values():
+        return None
+    try:
+        found = SpanContext(int(given[3:35], 16), int(given[36:52], 16), is_remote=True)
+    except ValueError:
+        return None
+    return found if found.is_valid else None
+
+
+def given_by(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """What a client gave of its trace."""
     fields = travelling()
     found: dict[str, str] = {}
     for raw, value in headers:
@@ -60,4 +107,4 @@ def given_context(headers: Iterable[tuple[bytes, bytes]]) -> Context:
             # Repeated: one list (RFC 9110 5.3). A second `traceparent` makes it no valid one.
             text = value.decode("latin-1")
             found[name] = f"{found[name]},{text}" if name in found else text
-    return propagate.extract(found, Context()) if found else Context()
+    return found

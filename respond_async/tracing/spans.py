@@ -7,12 +7,21 @@ No attribute holds a body, a query, a token or what an exception says.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from random import random
 from typing import Any, Final
 
 from celery import Celery
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    set_span_in_context,
+)
 
 from respond_async.envelope import CapturedRequest
 from respond_async.scope import Scope
@@ -20,8 +29,11 @@ from respond_async.tracing.carriers import (
     BAGGAGE,
     carrier_of,
     context_of,
-    given_context,
+    given_by,
     headers_of,
+    is_left_out,
+    left_out,
+    new_left_out,
     travelling,
 )
 from respond_async.tracing.current import ask_with
@@ -36,21 +48,29 @@ _NO_ROUTE: Final = ("", "other")
 class Tracing:
     """Makes spans. Safe to use from any thread.
 
-    A span that is not sampled has no children here: they would not be either. Most requests of a busy
-    service are not, so that way is kept short.
+    A span that is not sampled has no children here, nor in the worker: they would not be either. Most
+    requests of a busy service are not, so that way is kept short.
 
     Args:
         celery: Gives the Celery application, asked with the first message.
         provider: Default: the process's.
+        ratio: Of what belongs to no trace yet, the share that begins one, from 0 to 1.
     """
 
     def __init__(
-        self, celery: Callable[[], Celery], provider: trace.TracerProvider | None = None
+        self,
+        celery: Callable[[], Celery],
+        provider: trace.TracerProvider | None = None,
+        ratio: float = 1.0,
     ) -> None:
+        self._ratio: Final = ratio
         self._tracer: Final = trace.get_tracer("respond_async", tracer_provider=provider)
         #: What the messages' spans have in common.
         self.messaging: Final = Messaging(celery)
         ask_with(_trace_id)
+
+    def _leaves_out(self) -> bool:
+        return random() >= self._ratio  # noqa: S311 - nobody gains by guessing it
 
     # In the app.
 
@@ -72,7 +92,10 @@ class Tracing:
                 server.set_attribute("http.route", _route(label))
             span = self._tracer.start_span("accept")
         else:
-            context = given_context(scope["headers"])
+            given = given_by(scope["headers"])
+            if not given and self._leaves_out():
+                return nullcontext(_LEFT_OUT)
+            context = context_of(given)
             attributes = _http(scope["method"], label, scope["path"], scope.get("scheme"))
             span = self._tracer.start_span(
                 _http_name(scope["method"], label), context, SpanKind.SERVER, attributes
@@ -99,10 +122,15 @@ class Tracing:
             carrier: Whom it is sent for; default: the current context.
             current: What `carrier()` gave for the current context, if that is known.
         """
+        if current is not None and is_left_out(current):
+            return nullcontext(headers_of(current))
         context = get_current() if carrier is None else context_of(carrier)
         parent = trace.get_current_span(context)
-        if parent.get_span_context().is_valid and not _is_sampled(parent):
-            return nullcontext(headers_of(current or carrier_of(context)))
+        if not parent.get_span_context().is_valid:
+            if self._leaves_out():
+                return nullcontext(new_left_out())
+        elif not _is_sampled(parent):
+            return nullcontext(headers_of(carrier_of(context)))
         return self._sending(queue or self.messaging.default_queue(), message_id, context)
 
     @contextmanager
@@ -127,8 +155,12 @@ class Tracing:
             headers: The message's.
             described: Attributes, `_` for `.`.
         """
+        if (parent := left_out(headers)) is not None:
+            return NonRecordingSpan(parent)
         context = context_of(headers)
         creation = trace.get_current_span(context).get_span_context()
+        if not creation.is_valid and self._leaves_out():
+            return self.process(queue, new_left_out())
         attributes = {**self.messaging.processing(queue), **described}
         links = [Link(creation)] if creation.trace_flags.sampled else ()
         return self._tracer.start_span(
@@ -242,12 +274,28 @@ class Exchange:
     def __init__(self, span: Span) -> None:
         self._span: Final = span
 
+    def carrier(self) -> dict[str, str]:
+        """What is to travel with it, while it is the current one."""
+        return carrier_of(get_current())
+
     def answered(self, status: int, raised: tuple[str, ...] = ()) -> None:
         """It has its answer; `raised` are the names of what left the app, the class's own first."""
         if self._span.is_recording():
             self._span.set_attribute("http.response.status_code", status)
             if status >= _SERVER_ERROR or raised:
                 failed(self._span, raised[0].removeprefix("builtins.") if raised else str(status))
+
+
+class _LeftOut(Exchange):
+    """One of a trace that nobody samples."""
+
+    __slots__ = ()
+
+    def carrier(self) -> dict[str, str]:
+        return new_left_out()
+
+
+_LEFT_OUT: Final = _LeftOut(trace.INVALID_SPAN)
 
 
 def failed(span: Span, kind: str) -> None:

@@ -72,7 +72,7 @@ def test_a_run_of_successes_failures_retries_and_cancels_is_what_the_metrics_say
 
     wait_until(
         lambda: Scrape(worker).value("respond_async_requests_answered_total") >= len(accepted),
-        within=20,
+        within=60,
         what="all are counted",
     )
     app, seen = Scrape(service.url), Scrape(worker)

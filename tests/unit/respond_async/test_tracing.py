@@ -27,13 +27,13 @@ ROOT = Path(__file__).parents[3]
 
 
 class Traced:
-    def __init__(self, sampler: Any = ALWAYS_ON) -> None:
+    def __init__(self, sampler: Any = ALWAYS_ON, ratio: float = 1.0) -> None:
         self._exporter = InMemorySpanExporter()
         self.provider = TracerProvider(ParentBased(sampler))
         self.provider.add_span_processor(HideQueries())
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         celery = Celery(broker="kafka://somewhere", set_as_current=False)
-        self.tracing = Tracing(lambda: celery, self.provider)
+        self.tracing = Tracing(lambda: celery, self.provider, ratio)
 
     @property
     def spans(self) -> dict[str, ReadableSpan]:
@@ -121,6 +121,59 @@ def test_of_a_trace_that_is_not_sampled_only_the_ids_go_on() -> None:
             assert headers == carrier
     assert not int(headers["traceparent"][-2:], 16) & 1
     assert not traced.spans
+
+
+@pytest.mark.parametrize(
+    "traced", [Traced(ratio=0.0), Traced(ALWAYS_OFF)], ids=["by ratio", "by sampler"]
+)
+def test_what_is_left_out_is_left_out_in_the_worker_too(traced: Traced) -> None:
+    with traced.tracing.accepting(scope(), "other") as exchange:
+        carrier = exchange.carrier()
+        with traced.tracing.sending("items", "an-id", current=carrier) as headers:
+            assert headers == carrier
+        exchange.answered(202)
+    worker = Traced()
+    span = worker.tracing.process("items", headers)
+    assert f"{span.get_span_context().trace_id:032x}" == carrier["traceparent"][3:35]
+    # Nor does what the endpoint's own instrumentation makes of it begin a trace.
+    inner = worker.provider.get_tracer("other").start_span("inner", trace.set_span_in_context(span))
+    assert not inner.get_span_context().trace_flags.sampled
+    span.end()
+    inner.end()
+    assert not traced.spans
+    assert not worker.spans
+
+
+def test_a_ratio_is_for_what_has_no_trace_yet() -> None:
+    traced = Traced(ratio=0.0)
+    with traced.tracing.accepting(
+        scope((b"traceparent", f"00-{TRACE}-{PARENT}-01".encode())), "other"
+    ) as exchange:
+        carrier = exchange.carrier()
+    assert carrier["traceparent"].startswith(f"00-{TRACE}-")
+    assert list(traced.spans) == ["PUT"]
+    traced.tracing.process("items", carrier).end()
+    assert "process items" in traced.spans
+    with traced.tracing.sending("items", "a-job") as headers:
+        assert headers["traceparent"].endswith("-00")
+    assert not traced.tracing.process("items", None).is_recording()
+    assert len(traced.spans) == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"00-{'0' * 32}-{PARENT}-00",
+        f"00-{'x' * 32}-{PARENT}-00",
+        "00-1-00",
+        f"01-{TRACE}-{PARENT}-00",
+    ],
+)
+def test_what_is_no_traceparent_begins_a_trace(given: str) -> None:
+    traced = Traced()
+    span = traced.tracing.process("items", {"traceparent": given})
+    # A later version may have more: https://www.w3.org/TR/trace-context/#versioning-of-traceparent
+    assert span.is_recording() is not given.startswith("01")
 
 
 def test_nobodys_query_is_shown() -> None:
