@@ -35,6 +35,10 @@ class _Deliveries:
         if sender.app is not self._celery:
             return
         request = sender.request
+        span = self._tracing.unsampled(request.headers) or self._span(sender, request, task_id)
+        request.traced = _Delivery(span, attach(set_span_in_context(span, Context())))
+
+    def _span(self, sender: Any, request: Any, task_id: str) -> Span:
         where = request.delivery_info or {}
         # Celery's default exchange: the routing key is the queue's name.
         queue = str(where.get("routing_key") or sender.app.conf.task_default_queue)
@@ -46,8 +50,7 @@ class _Deliveries:
             described["celery.retries"] = request.retries
         if where.get("redelivered"):
             described["respond_async.redelivered"] = True
-        span = self._tracing.process(queue, request.headers, **described)
-        request.traced = _Delivery(span, attach(set_span_in_context(span, Context())))
+        return self._tracing.process(queue, request.headers, **described)
 
     def fail(self, sender: Any, exception: BaseException | None = None, **_: Any) -> None:
         delivery = getattr(sender.request, "traced", None)
@@ -55,10 +58,11 @@ class _Deliveries:
             failed(delivery.span, type(exception).__qualname__)
 
     def end(self, sender: Any, state: str | None = None, **_: Any) -> None:
-        delivery: _Delivery | None = getattr(sender.request, "traced", None)
+        request = sender.request
+        delivery: _Delivery | None = getattr(request, "traced", None)
         if delivery is None:
             return
-        sender.request.traced = None
+        request.traced = None
         span = delivery.span
         if span.is_recording():
             if state:

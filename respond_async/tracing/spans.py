@@ -147,6 +147,15 @@ class Tracing:
 
     # In the worker.
 
+    def unsampled(self, headers: Mapping[str, Any] | None) -> Span | None:
+        """What stands for the span of a delivery whose trace nobody samples; None: `process` is to make one."""
+        parent = left_out(headers)
+        if parent is None and self._ratio < 1:
+            known = trace.get_current_span(context_of(headers)).get_span_context()
+            if not known.is_valid and self._leaves_out():
+                parent = left_out(new_left_out())
+        return None if parent is None else NonRecordingSpan(parent)
+
     def process(self, queue: str, headers: Mapping[str, Any] | None, **described: Any) -> Span:
         """The begun span of a delivery: child of the message's sending, and linked to it.
 
@@ -155,12 +164,8 @@ class Tracing:
             headers: The message's.
             described: Attributes, `_` for `.`.
         """
-        if (parent := left_out(headers)) is not None:
-            return NonRecordingSpan(parent)
         context = context_of(headers)
         creation = trace.get_current_span(context).get_span_context()
-        if not creation.is_valid and self._leaves_out():
-            return self.process(queue, new_left_out())
         attributes = {**self.messaging.processing(queue), **described}
         links = [Link(creation)] if creation.trace_flags.sampled else ()
         return self._tracer.start_span(
@@ -192,6 +197,8 @@ class Tracing:
 
         An app's own instrumentation takes its parent from there, as behind any proxy.
         """
+        if not _is_sampled(trace.get_current_span()):
+            return request
         names = travelling().values()
         if not any(name in names for name, _ in request.headers):
             return request

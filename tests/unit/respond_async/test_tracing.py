@@ -133,7 +133,8 @@ def test_what_is_left_out_is_left_out_in_the_worker_too(traced: Traced) -> None:
             assert headers == carrier
         exchange.answered(202)
     worker = Traced()
-    span = worker.tracing.process("items", headers)
+    span = worker.tracing.unsampled(headers)
+    assert span is not None
     assert f"{span.get_span_context().trace_id:032x}" == carrier["traceparent"][3:35]
     # Nor does what the endpoint's own instrumentation makes of it begin a trace.
     inner = worker.provider.get_tracer("other").start_span("inner", trace.set_span_in_context(span))
@@ -152,11 +153,13 @@ def test_a_ratio_is_for_what_has_no_trace_yet() -> None:
         carrier = exchange.carrier()
     assert carrier["traceparent"].startswith(f"00-{TRACE}-")
     assert list(traced.spans) == ["PUT"]
+    assert traced.tracing.unsampled(carrier) is None
     traced.tracing.process("items", carrier).end()
     assert "process items" in traced.spans
     with traced.tracing.sending("items", "a-job") as headers:
         assert headers["traceparent"].endswith("-00")
-    assert not traced.tracing.process("items", None).is_recording()
+    assert traced.tracing.unsampled(None) is not None
+    assert Traced().tracing.unsampled(None) is None
     assert len(traced.spans) == 2
 
 
@@ -171,6 +174,7 @@ def test_a_ratio_is_for_what_has_no_trace_yet() -> None:
 )
 def test_what_is_no_traceparent_begins_a_trace(given: str) -> None:
     traced = Traced()
+    assert traced.tracing.unsampled({"traceparent": given}) is None
     span = traced.tracing.process("items", {"traceparent": given})
     # A later version may have more: https://www.w3.org/TR/trace-context/#versioning-of-traceparent
     assert span.is_recording() is not given.startswith("01")
