@@ -199,6 +199,9 @@ class Settings(HubSettings):
     task_max_concurrent_per_key: int = Field(
         default=1, ge=0, description="The same of one concurrency key; 0: no limit."
     )
+    task_max_schedules_per_owner: int = Field(
+        default=100, ge=0, description="Schedules that one owner may have; 0: no limit."
+    )
     task_result_ttl_seconds: Positive = Field(
         default=86_400.0, description="How long a job can be asked for after its end."
     )
@@ -213,6 +216,10 @@ class Settings(HubSettings):
     )
     task_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="What jobs log from this level on is kept for their owners."
+    )
+    task_keep_tracebacks: bool = Field(
+        default=False,
+        description="Whether the error of a job has its traceback, for its owner to read: for development.",
     )
     task_webhook_secret: SecretStr = Field(
         default=SecretStr(""), description="What jobs' webhooks are signed with; none: no webhooks."

@@ -49,11 +49,13 @@ class TaskConfig:
             max_concurrent_tasks=settings.task_max_concurrent or None,
             max_concurrent_per_owner=settings.task_max_concurrent_per_owner or None,
             max_concurrent_per_key=settings.task_max_concurrent_per_key or None,
+            max_schedules_per_owner=settings.task_max_schedules_per_owner or None,
             task_result_ttl=settings.task_result_ttl_seconds,
             enable_task_history=settings.task_history,
             max_task_history=settings.task_max_history,
             cleanup_interval=settings.task_cleanup_seconds,
             log_level=settings.task_log_level,
+            keep_tracebacks=settings.task_keep_tracebacks,
             webhook_secret=settings.task_webhook_secret.get_secret_value(),
         )
 
