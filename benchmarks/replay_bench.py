@@ -1,10 +1,10 @@
-"""Replaying requests: a worker beside the bare loop and the consumer it replaces.
+"""Replaying requests: a worker beside two bare loops and the consumer it replaces.
 
     python benchmarks/replay_bench.py [--quick] [--rounds 3] [--number 10000] [--memory 5000]
 
 Each round fills a queue, then starts one process; the time is from the begin of the first replay
 to the last result in Redis, the owner told. On a shared machine CPU time says more than rates. Kafka: KAFKA_TEST_BOOTSTRAP_SERVERS, or one that is
-started here. The three take turns in one run: on a shared machine compare those, not two runs.
+started here. They take turns in one run: on a shared machine compare those, not two runs.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -127,10 +128,11 @@ class Bench:
         took, cpu = done.stdout.split()[-2:]
         return float(took), float(cpu) / number
 
-    def bare(self, number: int) -> tuple[float, float]:
-        """Seconds and CPU seconds a call of a loop in a process of its own."""
+    def loop(self, kind: str, number: int) -> tuple[float, float]:
+        """Seconds and CPU seconds a call of a bare loop in a process of its own."""
         _, environment = self._begin()
-        command = [sys.executable, "-m", "benchmarks.replay_bench", "--bare", str(number)]
+        command = [sys.executable, "-m", "benchmarks.replay_bench", "--loop", kind]
+        command += ["--number", str(number)]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
         )
@@ -200,7 +202,7 @@ class Bench:
         log.close()
 
 
-async def bare_loop(number: int) -> tuple[float, float]:
+async def transport_loop(number: int) -> tuple[float, float]:
     from benchmarks.replay_worker import app
 
     transport = httpx.ASGITransport(app)
@@ -215,10 +217,29 @@ async def bare_loop(number: int) -> tuple[float, float]:
     return time.perf_counter() - begun, time.process_time() - cpu
 
 
-def run(bench: Bench, rounds: int, number: int, in_flight: int) -> None:
+async def client_loop(number: int) -> tuple[float, float]:
+    from benchmarks.replay_worker import app
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://replay"
+    ) as client:
+        begun, cpu = time.perf_counter(), time.process_time()
+        for _ in range(number):
+            response = await client.post("/orders", headers=HEADERS[1:3], content=body(3))
+            assert response.status_code == 200
+        return time.perf_counter() - begun, time.process_time() - cpu
+
+
+LOOPS = {"transport": transport_loop, "client": client_loop}
+
+
+def rates(bench: Bench, rounds: int, number: int) -> None:
     contenders = {
-        "bare loop": bench.bare, "worker": bench.worker, "consumer it replaces": bench.consumer,
-    }  # fmt: skip
+        "loop of ASGITransport": partial(bench.loop, "transport"),
+        "loop of AsyncClient": partial(bench.loop, "client"),
+        "worker": bench.worker,
+        "consumer it replaces": bench.consumer,
+    }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     cpu: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -226,45 +247,53 @@ def run(bench: Bench, rounds: int, number: int, in_flight: int) -> None:
             took, each = run_once(number)
             seconds[name].append(took)
             cpu[name].append(each)
-    rates = {name: number / statistics.median(each) for name, each in seconds.items()}
+    found = {name: number / statistics.median(each) for name, each in seconds.items()}
     costs = {name: statistics.median(each) * 1e6 for name, each in cpu.items()}
     print(f"\n{number} replays of a trivial endpoint, one process; load {os.getloadavg()[0]:.0f}")
-    for name, rate in rates.items():
+    for name, rate in found.items():
         every = " ".join(f"{one:.2f}" for one in seconds[name])
         costly = " ".join(f"{one * 1e6:.0f}" for one in cpu[name])
         print(
             f"  {name:22} {rate:8.0f}/s {costs[name]:6.0f} us CPU   seconds: {every}   CPU: {costly}"
         )
-    for name, wanted in (("bare loop", 0.5), ("consumer it replaces", 1.5)):
+    for name, wanted in (
+        ("loop of ASGITransport", 0.5), ("loop of AsyncClient", 0.5), ("consumer it replaces", 1.5),
+    ):  # fmt: skip
         print(
-            f"  worker / {name:22} {rates['worker'] / rates[name]:.2f}, "
+            f"  worker / {name:22} {found['worker'] / found[name]:.2f}, "
             f"by CPU {costs[name] / costs['worker']:.2f}   ({wanted} wanted)"
         )
-    if in_flight:
-        idle, loaded = bench.memory(in_flight)
-        print(
-            f"\n{in_flight} replays in flight: {loaded:.0f} MB, idle {idle:.0f} MB: "
-            f"{loaded - idle:.0f} MB more   (less than 250 wanted of 5,000)"
-        )
+
+
+def memory(bench: Bench, in_flight: int) -> None:
+    idle, loaded = bench.memory(in_flight)
+    print(
+        f"\n{in_flight} replays in flight: {loaded:.0f} MB, idle {idle:.0f} MB: "
+        f"{loaded - idle:.0f} MB more   (less than 250 wanted of 5,000)"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="0: the memory alone")
     parser.add_argument("--number", type=int, default=10_000)
     parser.add_argument("--memory", type=int, default=5000, help="replays in flight; 0: left out")
     parser.add_argument(
         "--quick", action="store_true", help="see that it works; figures say nothing"
     )
-    parser.add_argument("--bare", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--loop", choices=LOOPS, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.bare:
-        print(*asyncio.run(bare_loop(given.bare)))
+    if given.loop:
+        print(*asyncio.run(LOOPS[given.loop](given.number)))
         return
     if given.quick:
         given.rounds, given.number, given.memory = 1, 50, 50
     with tempfile.TemporaryDirectory() as name, servers(Path(name)) as (kafka, redis_url):
-        run(Bench(kafka, redis_url, Path(name)), given.rounds, given.number, given.memory)
+        bench = Bench(kafka, redis_url, Path(name))
+        if given.rounds:
+            rates(bench, given.rounds, given.number)
+        if given.memory:
+            memory(bench, given.memory)
 
 
 if __name__ == "__main__":
