@@ -1,11 +1,12 @@
 """A message as kombu's consumers see it."""
 
-import json
 from typing import Any, Final
 
 from kombu.serialization import registry  # type: ignore[attr-defined]
 from kombu.transport import base
 from kombu.utils.json import loads
+
+from kafka_transport.wire import read_json
 
 __all__ = ["Message"]
 
@@ -36,7 +37,7 @@ class Message(base.Message):
             and _MARK not in body
         ):
             try:
-                return json.loads(body)
+                return read_json(body.decode())
             except ValueError:
                 # kombu raises what Celery takes for a message that cannot be read.
                 pass

@@ -1,7 +1,7 @@
 """One replay's request and answer, as the ASGI app and `httpx.ASGITransport` see them."""
 
 import logging
-from typing import Final
+from typing import Any, Final
 
 from respond_async.claims import Claims, ClaimWriter
 from respond_async.envelope import BodyClaim, CapturedRequest
@@ -84,13 +84,21 @@ class Exchange:
 
     # Thousands of them wait at a time.
     __slots__ = (
-        "_answer", "_app", "_complete", "_lost", "_request", "_send", "_started", "_whole", "raised",
+        "_answer", "_app", "_complete", "_lost", "_request", "_send", "_started", "_state", "_whole",
+        "raised",
     )  # fmt: skip
 
-    def __init__(self, app: App, request: CapturedRequest, answer: AnswerBody) -> None:
+    def __init__(
+        self,
+        app: App,
+        request: CapturedRequest,
+        answer: AnswerBody,
+        state: dict[str, Any] | None,
+    ) -> None:
         self._app = app
         self._request = request
         self._answer = answer
+        self._state = state
         self._started = False
         self._complete = False
         # Set if the claim store failed us: then the answer, if any, is not the app's own.
@@ -98,8 +106,10 @@ class Exchange:
         #: The classes of what left the app, for a retry.
         self.raised: tuple[str, ...] = ()
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles the request (ASGI)."""
+        # ASGITransport keeps its own until the answer is there, and nobody reads it.
+        scope.clear()
         request = self._request
         captured = {
             "type": "http",
@@ -111,6 +121,9 @@ class Exchange:
             ),
             REQUEST_ID: request.request_id,
         }
+        if self._state is not None:
+            # LifespanManager has one for all; a server gives each request its own copy.
+            captured["state"] = self._state.copy()
         LOG_CONTEXT.set(of_replay(request))
         self._whole, self._send = _Request(receive), send
         try:

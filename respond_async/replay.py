@@ -6,6 +6,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator
+from contextvars import Context
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -47,8 +49,12 @@ class ReplayApp:
         self._claims = Claims(settings, "answer", lambda: worker_redis(settings))
         self._app: App | None = None
         self._lifespan: LifespanManager | None = None
+        # What the lifespan gave to the requests; None: it knows no such thing.
+        self._state: dict[str, Any] | None = None
         # Endpoints that were cancelled and still run; a task without a reference may vanish.
         self._left: set[asyncio.Task[Answer]] = set()
+        # Of what the loop calls back: a copy of the task's for each would be kept as long as it waits.
+        self._context = Context()
 
     async def start(self) -> None:
         """Imports the app and runs the start of its lifespan.
@@ -59,16 +65,17 @@ class ReplayApp:
         try:
             app: Any = load(self._where, object)
             lifespan = LifespanManager(
-                _served(app),
+                self._lifespan_of(app),
                 startup_timeout=self._settings.replay_startup_timeout_seconds,
                 shutdown_timeout=self._settings.replay_startup_timeout_seconds,
             )
             try:
                 await lifespan.__aenter__()
             except LifespanNotSupported:
-                self._app = app
+                self._state = None
             else:
-                self._app, self._lifespan = lifespan.app, lifespan
+                self._lifespan = lifespan
+            self._app = app
         except Exception as error:
             logger.exception("the app %s cannot be started", self._where)
             raise AppStartError(f"the app {self._where} cannot be started") from error
@@ -106,9 +113,8 @@ class ReplayApp:
         # Not `asyncio.timeout`: an endpoint in a thread cannot be cancelled, and that would wait
         # for it. Nor `asyncio.wait`, which costs three times as much.
         over: asyncio.Future[None] = loop.create_future()
-        task.add_done_callback(self._left.discard)
-        task.add_done_callback(lambda _: _set(over))
-        timer = loop.call_later(limit, _set, over) if limit else None
+        task.add_done_callback(partial(self._ended, over), context=self._context)
+        timer = loop.call_later(limit, _set, over, context=self._context) if limit else None
         try:
             await over
         except asyncio.CancelledError:
@@ -126,11 +132,30 @@ class ReplayApp:
             504, f"The endpoint did not answer within {limit:g} s.", request.raw_path
         )
 
+    def _lifespan_of(self, app: App) -> App:
+        """The app for its lifespan alone: requests go to it as they are, without what is around it here."""
+
+        async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+            async def lifespan_send(message: Message) -> None:
+                # LifespanManager waits for its whole timeout after this message.
+                if message["type"] == "lifespan.startup.failed":
+                    raise AppStartError(message.get("message") or "its lifespan failed")
+                await send(message)
+
+            self._state = scope.get("state")
+            await app(scope, receive, lifespan_send)
+
+        return lifespan
+
+    def _ended(self, over: asyncio.Future[None], task: asyncio.Task[Answer]) -> None:
+        self._left.discard(task)
+        _set(over)
+
     async def _call(self, request: CapturedRequest, body: Body) -> Answer:
         assert self._app is not None
         answer = AnswerBody(request, self._settings, self._claims)
         try:
-            exchange = Exchange(self._app, request, answer)
+            exchange = Exchange(self._app, request, answer, self._state)
             transport = httpx.ASGITransport(exchange, raise_app_exceptions=False)
             message = httpx.Request(request.method, _ADDRESS, stream=_Parts(body))
             response = await transport.handle_async_request(message)
@@ -170,24 +195,3 @@ class _Parts(httpx.AsyncByteStream):
                 yield piece
         elif self._body:
             yield self._body
-
-
-def _served(app: App) -> App:
-    """The app as a server treats it, in two points where LifespanManager does not."""
-
-    async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        async def lifespan_send(message: Message) -> None:
-            # LifespanManager waits for its whole timeout after this message.
-            if message["type"] == "lifespan.startup.failed":
-                raise AppStartError(message.get("message") or "its lifespan failed")
-            await send(message)
-
-        if scope["type"] == "lifespan":
-            await app(scope, receive, lifespan_send)
-            return
-        # LifespanManager hands every request the same state; a server gives each its own copy.
-        if "state" in scope:
-            scope["state"] = scope["state"].copy()
-        await app(scope, receive, send)
-
-    return served

@@ -116,7 +116,7 @@ class LoopThread:
             GreenletCoroutine(job.run, job.translate),
             context=context,
         )
-        job.task.add_done_callback(self._end)
+        job.task.add_done_callback(self._end, context=self._context)
         if job.killed:
             job.cancel()
 

@@ -25,6 +25,8 @@ def message(body: object, **options: Any) -> Message:
         json.dumps([[1, "ä"], {"a": None}, {}]).encode(),
         dumps([[datetime(2026, 1, 1, tzinfo=UTC)], {}, {}]).encode(),
         dumps([[b"\xff"], {"__type__": 1}, {}]).encode(),
+        b" [1, {}] ",
+        b"1.5",
         b"",
     ],
 )
@@ -33,7 +35,7 @@ def test_it_is_what_kombu_makes_of_it(body: bytes) -> None:
     assert message(body).payload == kombus.payload
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff"])
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[1] [2]"])
 def test_what_cannot_be_read_is_kombus_error(body: bytes) -> None:
     with pytest.raises(DecodeError):
         assert message(body).payload

@@ -85,3 +85,10 @@ def test_white_space_around_an_object_does_no_harm() -> None:
 def test_headers_that_are_no_object_are_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         decode(stored(("headers", text)))
+
+
+def test_what_many_messages_say_is_one_text_in_memory() -> None:
+    header = b'{"task": "a task", "id": "an id", "root_id": "an id", "argsrepr": "(1,)"}'
+    first, second = (decode(stored(("headers", header))).headers for _ in range(2))
+    assert first["id"] is first["root_id"]
+    assert all(first[name] is second[name] for name in first)

@@ -51,6 +51,20 @@ async def with_trailers(scope: Any, send: Any) -> None:
     SEEN.append("behind the trailers")
 
 
+async def with_state(scope: Any, receive: Any, send: Any) -> None:
+    """Its lifespan gives the requests a state; each counts in its own copy."""
+    if scope["type"] == "lifespan":
+        await receive()
+        scope["state"]["begun"] = 0
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    scope["state"]["begun"] += 1
+    SEEN.append(scope["state"]["begun"])
+    await bare(scope, receive, send)
+
+
 async def failing(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "no database"})
@@ -84,6 +98,19 @@ def test_the_app_is_told_by_the_scope_that_it_is_a_replay() -> None:
     (info,) = SEEN
     assert isinstance(info, ReplayInfo)
     assert (info.task_id, info.channel) == ("id", "anon.channel")
+
+
+def test_each_request_has_its_own_copy_of_the_lifespans_state() -> None:
+    async def run() -> None:
+        app = ReplayApp(f"{__name__}:with_state", Settings())
+        await app.start()
+        for _ in range(2):
+            await app.replay(request("/"), b"")
+        await app.stop()
+
+    SEEN.clear()
+    asyncio.run(run())
+    assert [one for one in SEEN if isinstance(one, int)] == [1, 1]
 
 
 def test_trailers_are_not_offered_and_left_out_with_a_note(
