@@ -15,6 +15,7 @@ from kafka_transport.errors import (
     LoginRefused,
     no_answer,
     not_authorized,
+    passes,
     unavailable,
 )
 from kafka_transport.native import off_hub
@@ -27,16 +28,6 @@ REQUEST_SECONDS: Final = 10.0
 #: Seconds of the first attempt to reach the cluster, after which it is seen whether the login was
 #: refused; each further one takes twice as long.
 FIRST_LOOK_SECONDS: Final = 0.25
-
-_PASSING: Final = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.NOT_COORDINATOR,
-    }
-)
 
 T = TypeVar("T")
 
@@ -133,7 +124,7 @@ class Admin:
                 denied = not_authorized(error.args[0], operation, topic=topic, group=group)
                 if denied is not None:
                     raise denied from error
-                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                if not passes(error.args[0]) or time.monotonic() > deadline:
                     raise unavailable(error.args[0]) from error
                 time.sleep(0.02)
 

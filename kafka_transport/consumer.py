@@ -23,6 +23,7 @@ from kafka_transport.clients import Consumer
 from kafka_transport.cluster import Cluster
 from kafka_transport.commits import Commits
 from kafka_transport.config import Options, for_consumer
+from kafka_transport.delivery import oldest_first
 from kafka_transport.errors import KafkaTransportError, not_authorized
 from kafka_transport.flow import Flow
 from kafka_transport.inbox import Inbox
@@ -31,7 +32,7 @@ from kafka_transport.lanes import QueueTopics
 from kafka_transport.membership import group_properties
 from kafka_transport.native import Lock, Thread
 from kafka_transport.partitions import Partitions, Place
-from kafka_transport.starts import RESET, start_offsets, stored_offsets
+from kafka_transport.starts import RESET, Starts, start_offsets, stored_offsets
 from kafka_transport.statistics import statistics_properties
 
 __all__ = ["GroupConsumer"]
@@ -188,8 +189,13 @@ class GroupConsumer:
         if self._flow.waits:
             time.sleep(BUSY_SECONDS)
             return []
-        # Not poll(): it looks for signals five times a second, however long it may wait.
-        records = self._consumer.consume(BATCH, 0) or self._consumer.consume(1, self._patience())
+        records = self._consumer.consume(BATCH, 0)
+        if not records:
+            # Not poll(): it looks for signals five times a second, however long it may wait.
+            records = self._consumer.consume(1, self._patience())
+            if records:
+                # What came in together is taken together.
+                records += self._consumer.consume(BATCH, 0)
         if records:
             self._last_record = time.monotonic()
         return records
@@ -206,21 +212,25 @@ class GroupConsumer:
 
     def _receive(self, records: list[Record]) -> None:
         deliveries = []
+        problems = []
         for record in records:
             # An error of the group is of no topic.
             topic, partition = record.topic() or "", record.partition()
             place = (topic, -1 if partition is None else partition)
             error = record.error()
             if error is not None:
-                self._report(error, place, record.offset())
+                problems.append((error, place, record.offset()))
             elif place in self._assigned:
                 self._heard = True
                 delivery = self._intake.take(record, place)
                 if delivery is not None:
                     deliveries.append(delivery)
         if deliveries:
-            self._buffer.put(deliveries)
+            self._buffer.put(oldest_first(deliveries))
             self._inbox.ring()
+        # Who asks whether all was read to its end finds it there.
+        for problem in problems:
+            self._report(*problem)
 
     def _report(self, error: KafkaError, place: Place, offset: int | None) -> None:
         denied = not_authorized(error, "READ", topic=place[0], group=self.group_id)
@@ -256,14 +266,15 @@ class GroupConsumer:
             self._partitions.assign(place, tp.offset if tp.offset >= 0 else None, tp.metadata or "")
             self._assigned.add(place)
         logger.info("got %s", _names(places))
+        starts = Starts([], wanted)
+        if stored:
+            starts = start_offsets(consumer, stored, self._options.auto_offset_reset)
+        for start in starts.waiting:
+            consumer.incremental_assign([start])
+        consumer.incremental_assign(starts.others)
         if wanted:
-            if stored:
-                wanted = start_offsets(consumer, stored, self._options.auto_offset_reset)
-            consumer.incremental_assign(wanted)
             # librdkafka remembers over a rebalance that a partition was paused.
             consumer.resume(wanted)
-        else:
-            consumer.incremental_assign([])
         self._joined = True
 
     def _on_revoke(self, consumer: BareConsumer, partitions: list[TopicPartition]) -> None:

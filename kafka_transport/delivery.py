@@ -1,7 +1,8 @@
-"""One message on its way to a consumer."""
+"""Messages on their way to a consumer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol
 
 from confluent_kafka import Message as Record
@@ -9,7 +10,7 @@ from confluent_kafka import Message as Record
 from kafka_transport.partitions import Place
 from kafka_transport.wire import Envelope
 
-__all__ = ["Delivery", "Source"]
+__all__ = ["Delivery", "Source", "oldest_first"]
 
 
 class Source(Protocol):
@@ -74,3 +75,19 @@ class Delivery:
         """What is behind it in the order of its key may come; true if there is something."""
         release, self.release = self.release, None
         return release is not None and self.key is not None and release(self.key)
+
+
+def oldest_first(deliveries: list[Delivery]) -> list[Delivery]:
+    """By the time at which they were published; those of one partition stay in their order.
+
+    librdkafka hands out one partition after the other, the last one first.
+    """
+    if len({delivery.origin for delivery in deliveries}) < 2:  # noqa: PLR2004
+        return deliveries
+    latest: dict[Place | None, int] = {}
+    timed = []
+    for delivery in deliveries:
+        published = delivery.record.timestamp()[1] if delivery.record is not None else 0
+        latest[delivery.origin] = max(published, latest.get(delivery.origin, 0))
+        timed.append((latest[delivery.origin], delivery))
+    return [delivery for _, delivery in sorted(timed, key=itemgetter(0))]

@@ -45,6 +45,7 @@ __all__ = [
     "no_answer",
     "not_authorized",
     "of_no_group",
+    "passes",
     "publish_error",
     "too_large",
     "topic_error",
@@ -174,6 +175,22 @@ def of_no_group(error: KafkaError) -> bool:
     Such a one has to name a group all the same, whose coordinator librdkafka looks for.
     """
     return error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
+_PASSING: Final = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
+
+
+def passes(error: KafkaError) -> bool:
+    """Whether the answer may be another in a moment: what was just made or moved has no leader yet."""
+    return error.code() in _PASSING
 
 
 #: What the broker's or the client's own reason leaves open.
