@@ -152,7 +152,7 @@ def not_authorized(
 
     Args:
         error: The broker's.
-        operation: What the topic must allow; a group must allow READ.
+        operation: What the topic or the group must allow.
         topic: The topic that was asked for.
         group: The consumer group that was asked for.
     """
@@ -161,7 +161,7 @@ def not_authorized(
         return None
     needed = {
         "topic": f"{operation} on topic {topic!r}",
-        "group": f"READ on group {group!r}",
+        "group": f"{operation} on group {group!r}",
         # What a producer asks for is allowed to who may write to some topic (KIP-679).
         "cluster": f"{operation} on topic {topic!r} (brokers before 2.8: IDEMPOTENT_WRITE on the "
         "cluster)",

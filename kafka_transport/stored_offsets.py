@@ -1,11 +1,12 @@
 """What a consumer group has stored, asked from outside of it."""
 
+import time
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import Consumer as BareConsumer
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from kafka_transport.clients import Consumer
 from kafka_transport.config import CONSUMER_PROPERTIES, for_consumer
@@ -13,6 +14,15 @@ from kafka_transport.native import Lock, off_hub
 from kafka_transport.partitions import Place
 
 __all__ = ["StoredOffsets"]
+
+#: Seconds of the first attempt, after which it is seen whether the coordinator refused; each further
+#: one takes twice as long.
+FIRST_LOOK_SECONDS: Final = 0.25
+
+#: The coordinator was not found, or did not answer, within one attempt.
+_NO_ANSWER: Final = frozenset(
+    {KafkaError._TIMED_OUT, KafkaError._WAIT_COORD}  # noqa: SLF001  # they have no public names
+)
 
 
 class StoredOffsets:
@@ -33,7 +43,7 @@ class StoredOffsets:
         """Offset and metadata of each partition; the offset is negative where there is none.
 
         Raises:
-            KafkaException: The group's coordinator did not answer within `timeout` seconds.
+            KafkaException: The group's coordinator refused, or did not answer within `timeout` seconds.
         """
         partitions = [TopicPartition(*place) for place in places]
         return off_hub(partial(self._ask, group_id, partitions, timeout)) if partitions else []
@@ -43,7 +53,32 @@ class StoredOffsets:
     ) -> list[TopicPartition]:
         with self._lock:
             if self._asked is None or self._asked[0] != group_id:
-                if self._asked is not None:
-                    self._asked[1].close()
+                self._forget()
                 self._asked = group_id, Consumer(self._properties | {"group.id": group_id})
-            return list(self._asked[1].committed(partitions, timeout))
+            consumer = self._asked[1]
+            deadline = time.monotonic() + timeout
+            patience = FIRST_LOOK_SECONDS
+            while True:
+                left = deadline - time.monotonic()
+                try:
+                    return list(consumer.committed(partitions, max(0.01, min(patience, left))))
+                except KafkaException as error:
+                    refusal = _refusal(consumer)
+                    if refusal is not None:
+                        self._forget()
+                        raise KafkaException(refusal) from error
+                    if left <= patience or error.args[0].code() not in _NO_ANSWER:
+                        raise
+                patience *= 2
+
+    def _forget(self) -> None:
+        if self._asked is not None:
+            self._asked[1].close()
+            self._asked = None
+
+
+def _refusal(consumer: BareConsumer) -> KafkaError | None:
+    """What the coordinator said; `committed` waits for another answer, and does not tell."""
+    errors = [record.error() for record in consumer.consume(100, 0)]
+    denied = (e for e in errors if e and e.code() == KafkaError.GROUP_AUTHORIZATION_FAILED)
+    return next(denied, None)

@@ -201,9 +201,7 @@ class Topics:
     def stored(self, group_id: str, places: Iterable[tuple[str, int]]) -> list[TopicPartition]:
         """What the group has stored of these partitions; a negative offset where nothing."""
         return self._admin.ask(
-            lambda: self._stored.of(group_id, places, REQUEST_SECONDS),
-            operation="READ",
-            group=group_id,
+            lambda: self._stored.of(group_id, places, REQUEST_SECONDS), group=group_id
         )
 
     def purge(self, topics: Sequence[str], group_id: str) -> int:

@@ -16,6 +16,7 @@ from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
 
 from kafka_transport import BrokerUnavailable, InvalidOption, LoginRefused, NotAuthorized
+from kafka_transport.operations import lag, offsets
 from tests.support.messages import Collector
 from tests.support.ports import free_port
 from tests.support.secured_kafka import SecuredKafka, password_of, unsecured_token
@@ -224,6 +225,33 @@ def test_a_group_that_may_not_be_read_names_the_acl(bob: Connection, prefix: str
     collector = Collector(bob, Queue("tasks"))
     with pytest.raises(NotAuthorized, match=f"READ on group '{prefix}group.{prefix}tasks'"):
         collector.drain(10)
+
+
+def described(connection: Connection, ask: Callable[[Any, Any, list[str]], Any]) -> bool:
+    transport: Any = connection.transport
+    try:
+        return bool(ask(transport.cluster, transport.durable, ["tasks"]))
+    except NotAuthorized:
+        return False
+
+
+@pytest.mark.parametrize("ask", [lag, offsets])
+def test_a_group_that_may_not_be_described_is_named_at_once_and_may_be_once_the_acl_is_given(
+    bob: Connection,
+    secured_kafka: SecuredKafka,
+    prefix: str,
+    ask: Callable[[Any, Any, list[str]], Any],
+) -> None:
+    Queue("tasks").bind(bob).declare()
+    transport: Any = bob.transport
+    group = f"{prefix}group.{prefix}tasks"
+    started = time.monotonic()
+    with pytest.raises(NotAuthorized, match=f"DESCRIBE on group '{group}'"):
+        ask(transport.cluster, transport.durable, ["tasks"])
+    # A request that is not answered is given up after ten.
+    assert time.monotonic() - started < 5
+    secured_kafka.allow("bob", Op.DESCRIBE, Kind.GROUP, group)
+    wait_until(lambda: described(bob, ask), within=20, what="the ACL to be in force")
 
 
 # Brokers that are not there.
