@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Protocol
+from typing import Final, Protocol
 
 from confluent_kafka import Message as Record
 
@@ -11,6 +11,9 @@ from kafka_transport.partitions import Place
 from kafka_transport.wire import Envelope
 
 __all__ = ["Delivery", "Source", "oldest_first"]
+
+#: Messages that came in together and are put in order, at most.
+FEW: Final = 50
 
 
 class Source(Protocol):
@@ -80,9 +83,10 @@ class Delivery:
 def oldest_first(deliveries: list[Delivery]) -> list[Delivery]:
     """By the time at which they were published; those of one partition stay in their order.
 
-    librdkafka hands out one partition after the other, the last one first.
+    librdkafka hands out one partition after the other, the last one first. Many are left so: of a
+    backlog they are a small part, and their commits would be of all partitions each time.
     """
-    if len({delivery.origin for delivery in deliveries}) < 2:  # noqa: PLR2004
+    if not 1 < len(deliveries) <= FEW:
         return deliveries
     latest: dict[Place | None, int] = {}
     timed = []
