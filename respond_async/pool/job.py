@@ -24,6 +24,8 @@ JOB: Final[ContextVar["Job | None"]] = ContextVar("respond_async.pool.job", defa
 
 _numbers: Final = itertools.count(1)
 _ARGS_SHOWN: Final = 200
+#: Name, id, request, body, content type and encoding.
+_TRACER_ARGS: Final = 6
 
 
 class Phase(enum.Enum):
@@ -135,7 +137,13 @@ class Job:
         JOB.set(self)
         self.phase = Phase.TRACING
         try:
-            result = self._target(*self._args, **self._kwargs)
+            args = self._args
+            if len(args) == _TRACER_ARGS and not self._kwargs:
+                # With a star it would go through C, and 370 bytes more of the stack would be kept
+                # while the task waits.
+                result = self._target(args[0], args[1], args[2], args[3], args[4], args[5])
+            else:
+                result = self._target(*args, **self._kwargs)
         except JobKilled:
             self.killed = True
         except (WorkerShutdown, WorkerTerminate) as error:
