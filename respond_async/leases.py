@@ -71,7 +71,8 @@ class Leases:
         """Renews a lease that was taken, until `drop`."""
         with self._lock:
             self._held[task_id] = holder
-            self._any_held.set()
+            if not self._any_held.is_set():
+                self._any_held.set()
 
     def holder(self, task_id: str) -> str:
         """By what name this process holds a lease; "" if it does not."""

@@ -95,7 +95,7 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
     # For the signal at the end.
     running.captured = captured
     try:
-        result = _result(task, captured, body, int(running.retries or 0))
+        result = _result(task, running, captured, body)
     except (redis.RedisError, BackendError, AppStartError, StoreUnavailableError) as error:
         # Not a failure of the request: it goes back, and comes again when things are better.
         logger.warning("%s [%s] is delivered again: %s", captured, task_id, error)
@@ -106,8 +106,8 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
     return result
 
 
-def _result(task: ReplayTask, captured: CapturedRequest, body: bytes, retries: int) -> StoredAnswer:
-    worker, task_id = task.worker, captured.task_id
+def _result(task: ReplayTask, running: Any, captured: CapturedRequest, body: bytes) -> StoredAnswer:
+    worker, task_id, retries = task.worker, captured.task_id, int(running.retries or 0)
     begun = _begun(task, task_id)
     if begun.withdrawn:
         raise Ignore
@@ -120,7 +120,7 @@ def _result(task: ReplayTask, captured: CapturedRequest, body: bytes, retries: i
         if meta["status"] in states.READY_STATES:
             worker.failed_before(captured)
             raise Ignore
-    worker.began(captured, task.request, begun.delivery, retries)
+    worker.began(captured, running, begun.delivery, retries)
     # A retry is no delivery that a worker failed to finish.
     delivery = begun.delivery - retries
     if worker.tracing is None:
@@ -130,7 +130,7 @@ def _result(task: ReplayTask, captured: CapturedRequest, body: bytes, retries: i
             sent_on = worker.tracing.readdressed(captured)
             answer = _answer(worker, sent_on, body, delivery)
             exchange.answered(answer.status, answer.raised)
-    worker.ends.ran(task.request, captured)
+    worker.ends.ran(running, captured)
     if captured.plan is not None and captured.plan.retry is not None:
         delay = captured.plan.retry.delay(answer.status, answer.raised, retries)
         if delay is not None:

@@ -94,7 +94,9 @@ class _Running:
 
     def replay(self, request: CapturedRequest, body: Body) -> Answer:
         if self._thread is None:
-            return await_(self._replay(request, body))
+            if not self.app.done():
+                await_(self._until_started())
+            return await_(self.app.result().replay(request, body))
         # Waited for here, not on the loop: a loop whose app cannot start ends with all that waits.
         app = self.app.result()
         future = asyncio.run_coroutine_threadsafe(app.replay(request, body), self.loop)
@@ -113,11 +115,9 @@ class _Running:
         if self._thread.is_alive():
             logger.error("the app's event loop did not end within %g s", timeout_seconds)
 
-    async def _replay(self, request: CapturedRequest, body: Body) -> Answer:
-        if not self.app.done():
-            # Shielded: a replay that is cancelled must not cancel the start of the app.
-            await asyncio.shield(asyncio.wrap_future(self.app))
-        return await self.app.result().replay(request, body)
+    async def _until_started(self) -> None:
+        # Shielded: a replay that is cancelled must not cancel the start of the app.
+        await asyncio.shield(asyncio.wrap_future(self.app))
 
     def _run(self, app: ReplayApp) -> None:
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:

@@ -34,6 +34,8 @@ _USER_PREFIX = "user."
 _ANONYMOUS_PREFIX = "anon."
 _REDIS_PREFIX = "ws_hub:"
 _ESCAPES = str.maketrans({"{": "%7B", "}": "%7D", "%": "%25"})
+# `json.dumps` makes an encoder for each text that is not as its defaults have it.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def is_anonymous_name(name: str) -> bool:
@@ -126,7 +128,7 @@ def error(detail: str) -> dict[str, Any]:
 
 def encode(message: Mapping[str, Any]) -> str:
     """A message as it travels, through Redis and to the client."""
-    return json.dumps(message, separators=(",", ":"))
+    return _encode(message)
 
 
 def parse_client(text: str) -> Literal["ping", "pong"]:

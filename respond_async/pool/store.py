@@ -193,9 +193,11 @@ class _Pen:
             return set()
         # Without a transaction: each of the writes stands for itself.
         with self._backend.client.pipeline(transaction=False) as pipe:
+            # Not by their methods, which take three times as long to look at what they are given.
             for _, key, value, expires in writes:
-                pipe.set(key, value, ex=expires or None)
-                pipe.publish(key, value)
+                ends = ("EX", expires) if expires else ()
+                pipe.execute_command("SET", key, value, *ends)
+                pipe.execute_command("PUBLISH", key, value)
             answers = pipe.execute(raise_on_error=False)
         return {
             write[0]
