@@ -84,8 +84,8 @@ class GroupConsumer:
         self._until = None if stays is None else time.monotonic() + stays
         # The polling thread's own.
         self._assigned: Final[set[Place]] = set()
-        #: When a record came in last.
-        self._last_record = time.monotonic()
+        #: When a message came in last.
+        self._last_message = time.monotonic()
         self._partitions: Final = Partitions()
         self._intake: Final = Intake(queue, topics, arguments, options, self._partitions, cluster)
         self._flow: Final = Flow(self._buffer, topics, options, self._partitions, self._intake)
@@ -196,8 +196,6 @@ class GroupConsumer:
             if records:
                 # What came in together is taken together.
                 records += self._consumer.consume(BATCH, 0)
-        if records:
-            self._last_record = time.monotonic()
         return records
 
     def _patience(self) -> float:
@@ -207,7 +205,7 @@ class GroupConsumer:
             return DUE_SECONDS
         if self._until is not None:
             return SHORTEST_IDLE_SECONDS
-        quiet = (time.monotonic() - self._last_record) / 10
+        quiet = (time.monotonic() - self._last_message) / 10
         return min(max(quiet, SHORTEST_IDLE_SECONDS), LONGEST_IDLE_SECONDS)
 
     def _receive(self, records: list[Record]) -> None:
@@ -228,6 +226,7 @@ class GroupConsumer:
         if deliveries:
             self._buffer.put(oldest_first(deliveries))
             self._inbox.ring()
+            self._last_message = time.monotonic()
         # Who asks whether all was read to its end finds it there.
         for problem in problems:
             self._report(*problem)
@@ -243,6 +242,8 @@ class GroupConsumer:
             self._on_failure(error)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
             self._ends[place] = offset or 0
+            if place in self._assigned:
+                self._flow.at_end(place)
         else:
             logger.warning("Kafka: %s", error.str())
 

@@ -19,13 +19,19 @@ from confluent_kafka import Message as Record
 
 from kafka_transport.partitions import Place
 
-__all__ = ["LEVELS", "Waiting", "delay_topic", "due_time", "level_for"]
+__all__ = ["LEVELS", "Waiting", "delay_topic", "due_time", "level_for", "rest_seconds"]
 
 #: 2^27 seconds are more than four years.
 LEVELS: Final = 28
 
 #: Below this many seconds the worker's own timer is as good.
 SHORTEST_SECONDS: Final = 1.0
+
+#: From this level on (32 s) a partition that was read to its end is left alone for a quarter of what
+#: messages wait there, at most so many seconds: each partition that is fetched costs the broker with
+#: every message of the queue. The news is late by that, and by some three seconds more.
+RESTING_LEVEL: Final = 5
+LONGEST_REST_SECONDS: Final = 256.0
 
 
 def delay_topic(topic: str) -> str:
@@ -56,6 +62,11 @@ def level_for(seconds: float, partitions: int = LEVELS) -> int | None:
     if seconds < SHORTEST_SECONDS:
         return None
     return min(int(seconds).bit_length(), partitions) - 1
+
+
+def rest_seconds(level: int) -> float:
+    """How long a delay partition without a message needs no look."""
+    return min(2.0**level / 4, LONGEST_REST_SECONDS) if level >= RESTING_LEVEL else 0.0
 
 
 @dataclass(slots=True)

@@ -1,13 +1,14 @@
 """How far a consumer reads ahead of those who take its messages."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
 from kafka_transport.buffer import Buffer
 from kafka_transport.config import Options
+from kafka_transport.delays import rest_seconds
 from kafka_transport.intake import Intake
 from kafka_transport.lanes import QueueTopics
 from kafka_transport.partitions import Partitions, Place
@@ -36,6 +37,7 @@ class Flow:
         intake: Intake,
     ) -> None:
         self._buffer: Final = buffer
+        self._delay_topic: Final = topics.delay[0] if topics.delay is not None else None
         self._lane_of: Final = {topic: lane for lane, (topic, _) in enumerate(topics.lanes)}
         self._options: Final = options
         self._partitions: Final = partitions
@@ -43,6 +45,8 @@ class Flow:
         #: Nothing is to be polled now.
         self.waits = False
         self._paused: set[Place] = set()
+        #: Delay partitions that were read to their end, and until when they are not read.
+        self._resting: Final[dict[Place, float]] = {}
         #: Partitions are paused as a lane is full.
         self._held_back = False
         #: When the buffer was found full, and how many messages had been taken from it by then.
@@ -55,8 +59,15 @@ class Flow:
 
     @property
     def paused(self) -> bool:
-        """Whether partitions are."""
-        return bool(self._paused)
+        """Whether partitions are, for a moment."""
+        return not self._paused <= self._resting.keys()
+
+    def at_end(self, place: Place) -> None:
+        """All that a partition held came in."""
+        seconds = rest_seconds(place[1]) if place[0] == self._delay_topic else 0.0
+        # What waits here may be due before the rest is over; it is looked at more often.
+        if seconds and place not in self._intake.waiting_places():
+            self._resting[place] = time.monotonic() + seconds
 
     def regulate(self, consumer: Consumer, assigned: set[Place], *, cancelled: bool) -> None:
         """Looks anew at what is unfinished, full or waits to be due."""
@@ -69,6 +80,7 @@ class Flow:
         most = self._options.max_ahead
         hold = {p for p in self._partitions.unfinished() if self._partitions.ahead(p) >= most}
         hold |= delayed
+        hold.update(self._still_resting())
         if cancelled or full:
             hold.update(p for p in assigned if cancelled or p[0] in full)
         hold &= assigned
@@ -82,7 +94,15 @@ class Flow:
 
     def forget(self, places: Iterable[Place]) -> None:
         """These partitions are given back."""
-        self._paused.difference_update(places)
+        for place in places:
+            self._paused.discard(place)
+            self._resting.pop(place, None)
+
+    def _still_resting(self) -> Collection[Place]:
+        now = time.monotonic()
+        for place in [place for place, until in self._resting.items() if until <= now]:
+            del self._resting[place]
+        return self._resting.keys()
 
     def _may_wait(self, *, cancelled: bool) -> bool:
         """With the only lane full and emptied fast, not to poll costs less than to pause."""

@@ -23,6 +23,14 @@ def publish(connection: Connection, body: object, *, seconds: float = 0) -> None
     )
 
 
+def held(collector: Collector) -> int:
+    """Messages that the worker has read and that are not due."""
+    members = collector.connection.transport.dispatch._members.values()  # type: ignore[attr-defined]
+    return sum(
+        len(records) for member in members for records in member._intake._waiting._records.values()
+    )
+
+
 def test_a_message_comes_when_it_is_due_and_takes_no_slot_before(connect: Connect) -> None:
     collector = Collector(connect(), TASKS, prefetch=1)
     sender = connect()
@@ -71,15 +79,22 @@ def test_a_waiting_message_moves_to_another_worker_at_once(connect: Connect) -> 
 
 
 def test_many_waiting_messages_are_not_read_into_memory(connect: Connect) -> None:
-    collector = Collector(connect(), TASKS)
     sender = connect(confirm_publish=False)
     for i in range(3000):
         publish(sender, i, seconds=600)
     publish(sender, "soon", seconds=2)
+    collector = Collector(connect(), TASKS)
     assert collector.receive(1) == ["soon"]
-    transport = collector.connection.transport
-    members = transport.dispatch._members.values()  # type: ignore[attr-defined]
-    held = sum(
-        len(records) for member in members for records in member._intake._waiting._records.values()
-    )
-    assert 0 < held <= 1000
+    assert collector.drain_until(lambda: held(collector) > 0, within=20)
+    assert held(collector) <= 1000
+
+
+def test_a_delay_partition_without_messages_rests_and_is_looked_at_in_time(
+    connect: Connect,
+) -> None:
+    collector = Collector(connect(), TASKS)
+    (member,) = collector.connection.transport.dispatch._members.values()  # type: ignore[attr-defined]
+    resting = (f"{member._topics.main}.delay", 5)
+    assert collector.drain_until(lambda: resting in member._flow._paused, within=20)
+    publish(connect(), "late", seconds=50)
+    assert collector.drain_until(lambda: held(collector) == 1, within=20)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_transport.delays import LEVELS, due_time, level_for
+from kafka_transport.delays import LEVELS, due_time, level_for, rest_seconds
 
 
 @given(st.floats(1, 10**9), st.integers(1, LEVELS))
@@ -26,6 +26,13 @@ def test_a_delay_takes_few_steps() -> None:
         left -= 2**level
         steps += 1
     assert steps <= 22
+
+
+def test_a_partition_rests_for_less_than_its_messages_wait() -> None:
+    rests = [rest_seconds(level) for level in range(LEVELS)]
+    assert rests[0] == 0 < max(rests)
+    # Beside the rest itself: an idle look for records, and a fetch that is under way.
+    assert all(rest + 3 < 2**level for level, rest in enumerate(rests) if rest)
 
 
 @pytest.mark.parametrize("eta", [None, "", "soon", 12, {}])
