@@ -12,13 +12,15 @@ from websockets.sync.client import ClientConnection, connect
 class NumberedClient:
     """Follows one channel through every reconnect; what it was told stands in `heard`."""
 
-    def __init__(self, url: str, channel: str) -> None:
+    def __init__(self, url: str, channel: str, silence: float = 5) -> None:
+        """`silence` is for how many seconds it may hear nothing before it connects again."""
         self.heard: list[str] = []
         self.gaps = 0
         self.reconnects = -1
         self.joined = False
         self._url = f"{url}?protocol=2&channel={channel}"
         self.last: str | None = None
+        self._silence = silence
 
     def listen(self, until: str, within: float) -> None:
         """Returns once `until` was heard."""
@@ -38,7 +40,7 @@ class NumberedClient:
         ) as socket:
             self.reconnects += 1
             while time.monotonic() < deadline and until not in self.heard[-1:]:
-                self._take(json.loads(_received(socket)))
+                self._take(json.loads(self._received(socket)))
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribed":
@@ -49,8 +51,7 @@ class NumberedClient:
             self.last = message["id"]
             self.heard.append(message["data"])
 
-
-def _received(socket: ClientConnection) -> str:
-    text = socket.recv(timeout=5)
-    assert isinstance(text, str)
-    return text
+    def _received(self, socket: ClientConnection) -> str:
+        text = socket.recv(timeout=self._silence)
+        assert isinstance(text, str)
+        return text

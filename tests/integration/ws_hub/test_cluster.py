@@ -50,7 +50,12 @@ def key_of(name: str) -> str:
 
 
 def listening_to(hub: RunningHub, name: str) -> tuple[NumberedClient, threading.Thread]:
-    listener = NumberedClient(f"ws://127.0.0.1:{hub.port}/ws", name)
+    listener = NumberedClient(
+        # A failover takes as long as it takes.
+        f"ws://127.0.0.1:{hub.port}/ws",
+        name,
+        silence=30,
+    )
     thread = threading.Thread(target=listener.listen, args=("end", 60))
     thread.start()
     wait_until(lambda: listener.joined, within=15, what=f"{name} is heard")

@@ -29,7 +29,7 @@ def test_each_message_comes_once_though_the_master_died(
     start_hub: StartHub, watched: SentinelSet
 ) -> None:
     hub = start_hub(redis_url=watched.url)
-    listener = NumberedClient(f"ws://127.0.0.1:{hub.port}/ws", NAME)
+    listener = NumberedClient(f"ws://127.0.0.1:{hub.port}/ws", NAME, silence=30)
     listening = threading.Thread(target=listener.listen, args=("end", 60))
     listening.start()
     wait_until(lambda: listener.joined, within=15, what="the client hears the channel")
