@@ -89,8 +89,13 @@ def _traces(app: FastAPI, celery: Celery, *, sampled: float, ratio: float = 1.0)
     routes, scope = Routes(app.router), _scope()
 
     def accept() -> None:
-        with tracing.accepting(scope, routes.label(scope)) as exchange:
-            scope[TRACE] = exchange.carrier()
+        label = routes.label(scope)
+        carrier = tracing.leaves_out(scope["headers"])
+        if carrier is not None:
+            with tracing.sending("orders", "i" * 64, current=carrier):
+                return
+        with tracing.accepting(scope, label) as exchange:
+            scope[TRACE] = tracing.carrier()
             with tracing.sending("orders", "i" * 64, current=scope[TRACE]):
                 pass
             exchange.answered(202)

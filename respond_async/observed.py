@@ -73,12 +73,23 @@ class ObservedCapture(Capture):
     async def accept(self, raw: RawRequest, chosen: Chosen | None = None) -> Response:
         """See `Capture`."""
         raw.scope[ROUTE] = self.label(raw.scope)
-        if self._tracing is None:
-            return await self._counted(raw, chosen)
-        with self._tracing.accepting(raw.scope, raw.scope[ROUTE]) as exchange:
-            raw.scope[TRACE] = exchange.carrier()
+        try:
+            if self._tracing is not None:
+                carrier = self._tracing.leaves_out(raw.scope["headers"])
+                if carrier is None:
+                    return await self._traced(self._tracing, raw, chosen)
+                raw.scope[TRACE] = carrier
+            return await super().accept(raw, chosen)
+        except Problem as problem:
+            if self._metrics is not None:
+                self._metrics.refused(problem.status_code)
+            raise
+
+    async def _traced(self, tracing: "Tracing", raw: RawRequest, chosen: Chosen | None) -> Response:
+        with tracing.accepting(raw.scope, raw.scope[ROUTE]) as exchange:
+            raw.scope[TRACE] = tracing.carrier()
             try:
-                response = await self._counted(raw, chosen)
+                response = await super().accept(raw, chosen)
             except Problem as problem:
                 exchange.answered(problem.status_code)
                 refused = problem
@@ -86,11 +97,3 @@ class ObservedCapture(Capture):
                 exchange.answered(response.status_code)
                 return response
         raise refused
-
-    async def _counted(self, raw: RawRequest, chosen: Chosen | None) -> Response:
-        try:
-            return await super().accept(raw, chosen)
-        except Problem as problem:
-            if self._metrics is not None:
-                self._metrics.refused(problem.status_code)
-            raise

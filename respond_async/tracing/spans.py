@@ -5,7 +5,7 @@ No attribute holds a body, a query, a token or what an exception says.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from random import random
 from typing import Any, Final
@@ -74,6 +74,20 @@ class Tracing:
 
     # In the app.
 
+    def leaves_out(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | None:
+        """What is to travel with a request that belongs to no trace and begins none; None: it is traced.
+
+        Args:
+            headers: The request's.
+        """
+        if (
+            not self._leaves_out()
+            or given_by(headers)
+            or trace.get_current_span().get_span_context().is_valid
+        ):
+            return None
+        return new_left_out()
+
     def accepting(self, scope: Scope, label: str) -> AbstractContextManager["Exchange"]:
         """A span of accepting; the request's own SERVER span unless an instrumentation made one.
 
@@ -92,10 +106,7 @@ class Tracing:
                 server.set_attribute("http.route", _route(label))
             span = self._tracer.start_span("accept")
         else:
-            given = given_by(scope["headers"])
-            if not given and self._leaves_out():
-                return nullcontext(_LEFT_OUT)
-            context = context_of(given)
+            context = context_of(given_by(scope["headers"]))
             attributes = _http(scope["method"], label, scope["path"], scope.get("scheme"))
             span = self._tracer.start_span(
                 _http_name(scope["method"], label), context, SpanKind.SERVER, attributes
@@ -281,28 +292,12 @@ class Exchange:
     def __init__(self, span: Span) -> None:
         self._span: Final = span
 
-    def carrier(self) -> dict[str, str]:
-        """What is to travel with it, while it is the current one."""
-        return carrier_of(get_current())
-
     def answered(self, status: int, raised: tuple[str, ...] = ()) -> None:
         """It has its answer; `raised` are the names of what left the app, the class's own first."""
         if self._span.is_recording():
             self._span.set_attribute("http.response.status_code", status)
             if status >= _SERVER_ERROR or raised:
                 failed(self._span, raised[0].removeprefix("builtins.") if raised else str(status))
-
-
-class _LeftOut(Exchange):
-    """One of a trace that nobody samples."""
-
-    __slots__ = ()
-
-    def carrier(self) -> dict[str, str]:
-        return new_left_out()
-
-
-_LEFT_OUT: Final = _LeftOut(trace.INVALID_SPAN)
 
 
 def failed(span: Span, kind: str) -> None:
