@@ -123,7 +123,9 @@ class Jobs(RuleBasedStateMachine):
         if job in self.model:
             self.model[job], counted = end(self.model[job], holder, status)
         for _ in range(2):
-            assert self.run(scripts.END, job, holder, status, "", "1", 60, "result", "r") == counted
+            # 2 where others wait for the room as well.
+            ended = self.run(scripts.END, job, holder, status, "", "1", 60, "result", "r")
+            assert bool(ended) == counted
 
     @rule(job=jobs, holder=holders, delay=st.sampled_from(["", "1000"]))
     def put_back(self, job: str, holder: str, delay: str) -> None:
