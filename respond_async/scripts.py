@@ -15,9 +15,7 @@ import redis.asyncio
 from respond_async.connections import worker_redis, worker_redis_on_loop
 from respond_async.pool import await_, before_stop, in_bridge
 from respond_async.settings import Settings
-from ws_hub import Script, SharedPipeline
-
-_Argument = str | bytes | int
+from ws_hub import Argument, Rounds, Script, SharedPipeline
 
 # Redis does nothing else while they run.
 _AT_ONCE: Final = 100
@@ -54,7 +52,7 @@ class Scripts:
         self.connection: Final = worker_redis(settings)
         self._on_loop: Final = SharedScripts(self._connect)
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[_Argument]) -> Any:
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """What the script returns.
 
         Raises:
@@ -69,22 +67,14 @@ class Scripts:
         return worker_redis_on_loop(self._settings)
 
 
-class _Kind(NamedTuple):
-    """Runs that may be one."""
-
-    script: Script
-    keys: int
-    args: int
-
-
 class _Run(NamedTuple):
+    script: Script
     keys: Sequence[str]
-    args: Sequence[_Argument]
-    answer: asyncio.Future[Any]
+    args: Sequence[Argument]
 
 
 class SharedScripts:
-    """One round trip under way; what comes meanwhile is the next one.
+    """Scripts by `Rounds`.
 
     Args:
         connect: Makes the client, at the first script on an event loop.
@@ -93,62 +83,48 @@ class SharedScripts:
     def __init__(self, connect: Callable[[], redis.asyncio.Redis]) -> None:
         self._commands: Final = SharedPipeline(connect)
         self.close: Final = self._commands.close
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: dict[_Kind, list[_Run]] = {}
-        self._sending: asyncio.Task[None] | None = None
+        self._rounds: Final = Rounds(self._send)
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[_Argument]) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """What the script returns.
 
         Raises:
             redis.RedisError: Redis did not answer, or the script failed.
         """
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            # The pool was restarted.
-            self._loop, self._waiting, self._sending = loop, {}, None
-        run = _Run(keys, args, loop.create_future())
-        self._waiting.setdefault(_Kind(script, len(keys), len(args)), []).append(run)
-        if self._sending is None:
-            self._sending = loop.create_task(self._send())
-        return await run.answer
+        return await self._rounds.ask(_Run(script, keys, args))
 
-    async def _send(self) -> None:
-        try:
-            while self._waiting:
-                waiting, self._waiting = self._waiting, {}
-                await asyncio.gather(
-                    *(
-                        self._send_some(kind, runs[start : start + _AT_ONCE])
-                        for kind, runs in waiting.items()
-                        for start in range(0, len(runs), _AT_ONCE)
-                    )
-                )
-        finally:
-            self._sending = None
+    async def _send(self, runs: list[_Run]) -> list[Any]:
+        alike: dict[tuple[Script, int, int], list[int]] = {}
+        for place, run in enumerate(runs):
+            alike.setdefault((run.script, len(run.keys), len(run.args)), []).append(place)
+        together = [
+            places[start : start + _AT_ONCE]
+            for places in alike.values()
+            for start in range(0, len(places), _AT_ONCE)
+        ]
+        answers: list[Any] = [None] * len(runs)
+        found = await asyncio.gather(
+            *(self._as_one([runs[place] for place in places]) for places in together)
+        )
+        for places, given in zip(together, found, strict=True):
+            for place, answer in zip(places, given, strict=True):
+                answers[place] = answer
+        return answers
 
-    async def _send_some(self, kind: _Kind, runs: list[_Run]) -> None:
-        answers: Sequence[Any]
+    async def _as_one(self, runs: list[_Run]) -> Sequence[Any]:
+        """The answers of runs of one script that have as many keys and arguments."""
+        script, keys_each, args_each = runs[0].script, len(runs[0].keys), len(runs[0].args)
         try:
-            if len(runs) == 1 or not kind.keys:
-                answers = [
-                    await kind.script.run_async(self._commands, run.keys, run.args) for run in runs
-                ]
-            else:
-                keys = [key for run in runs for key in run.keys]
-                args = [arg for run in runs for arg in run.args]
-                answers = await _for_each(kind.script).run_async(
-                    self._commands, keys, [kind.keys, kind.args, *args]
-                )
+            if len(runs) == 1 or not keys_each:
+                return [await script.run_async(self._commands, run.keys, run.args) for run in runs]
+            keys = [key for run in runs for key in run.keys]
+            args = [arg for run in runs for arg in run.args]
+            answers: Sequence[Any] = await _for_each(script).run_async(
+                self._commands, keys, [keys_each, args_each, *args]
+            )
         except Exception as error:  # noqa: BLE001 - it goes to who waits
-            answers = [error] * len(runs)
-        for run, answer in zip(runs, answers, strict=True):
-            if run.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                run.answer.set_exception(answer)
-            else:
-                run.answer.set_result(answer)
+            return [error] * len(runs)
+        return answers
 
 
 @cache

@@ -23,7 +23,7 @@ from ws_hub.errors import (
     TooManyConnections,
 )
 from ws_hub.history import PUBLISH_LUA, HistoryLimits, Publication, publication
-from ws_hub.lua import Script, SharedPipeline
+from ws_hub.lua import Argument, Script, SharedPipeline
 from ws_hub.positions import Position, parse_position
 from ws_hub.protocol import (
     anonymous_channel,
@@ -38,6 +38,7 @@ from ws_hub.protocol import (
 from ws_hub.publish import publish, publish_async
 from ws_hub.published import Published
 from ws_hub.revocation import revoke, revoke_async
+from ws_hub.rounds import Rounds
 from ws_hub.servers import connect, connect_async, parse_servers
 from ws_hub.settings import CommaSeparated, HubSettings
 from ws_hub.tokens import Claims, TokenVerifier
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PUBLISH_LUA",
+    "Argument",
     "BadChannel",
     "BadMessage",
     "Claims",
@@ -63,6 +65,7 @@ __all__ = [
     "Publication",
     "Published",
     "Revocations",
+    "Rounds",
     "Script",
     "SharedPipeline",
     "Subscriber",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import sha1
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ws_hub.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -65,11 +67,6 @@ class Script:
             return await client.execute_command("EVAL", self.text, len(keys), *keys, *args)
 
 
-class _Waiting(NamedTuple):
-    command: tuple[Argument, ...]
-    answer: asyncio.Future[Any]
-
-
 class SharedPipeline:
     """One connection, one round trip under way; what comes meanwhile is the next one.
 
@@ -85,8 +82,7 @@ class SharedPipeline:
         self._connect: Final = connect
         self._client: Redis | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: list[_Waiting] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._rounds: Final = Rounds(self._send, _COMMANDS_PER_ROUND)
 
     async def execute_command(self, *command: Argument) -> Any:
         """Redis' answer.
@@ -96,14 +92,9 @@ class SharedPipeline:
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            # An app may be run on another loop later; connections belong to theirs.
-            self._client, self._sending, self._waiting = self._connect(), None, []
-            self._loop = loop
-        waiting = _Waiting(command, loop.create_future())
-        self._waiting.append(waiting)
-        if self._sending is None:
-            self._sending = loop.create_task(self._send())
-        return await waiting.answer
+            # Connections belong to their loop.
+            self._client, self._loop = self._connect(), loop
+        return await self._rounds.ask(command)
 
     async def close(self) -> None:
         """Closes the connection; the next command opens another."""
@@ -112,39 +103,21 @@ class SharedPipeline:
         if client is not None and loop is asyncio.get_running_loop():
             await client.aclose()
 
-    async def _send(self) -> None:
-        try:
-            while self._waiting:
-                batch = self._waiting[:_COMMANDS_PER_ROUND]
-                del self._waiting[:_COMMANDS_PER_ROUND]
-                await self._send_one(batch)
-        finally:
-            self._sending = None
-
-    async def _send_one(self, batch: list[_Waiting]) -> None:
-        answers: Sequence[Any]
+    async def _send(self, commands: list[tuple[Argument, ...]]) -> Sequence[Any]:
         try:
             client = self._client
             if client is None:
                 client = self._client = self._connect()
-            if len(batch) == 1:
+            if len(commands) == 1:
                 # Half the work of a pipeline.
                 execute: Any = client.execute_command
-                answers = [await execute(*batch[0].command)]
-            else:
-                pipe = client.pipeline(transaction=False)
-                for waiting in batch:
-                    pipe.execute_command(*waiting.command)
-                answers = await pipe.execute(raise_on_error=False)
+                return [await execute(*commands[0])]
+            pipe = client.pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command)
+            return await pipe.execute(raise_on_error=False)
         except Exception as error:  # noqa: BLE001 - it goes to who waits
-            answers = [_redis_error(error)] * len(batch)
-        for waiting, answer in zip(batch, answers, strict=True):
-            if waiting.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                waiting.answer.set_exception(answer)
-            else:
-                waiting.answer.set_result(answer)
+            return [_redis_error(error)] * len(commands)
 
 
 def _redis_error(error: Exception) -> Exception:
