@@ -18,16 +18,13 @@ from kafka_transport.errors import (
     passes,
     unavailable,
 )
+from kafka_transport.looks import FIRST_LOOK_SECONDS, looks
 from kafka_transport.native import off_hub
 
 __all__ = ["REQUEST_SECONDS", "Admin"]
 
 #: Seconds that any one request to the cluster may take.
 REQUEST_SECONDS: Final = 10.0
-
-#: Seconds of the first attempt to reach the cluster, after which it is seen whether the login was
-#: refused; each further one takes twice as long.
-FIRST_LOOK_SECONDS: Final = 0.25
 
 T = TypeVar("T")
 
@@ -64,8 +61,7 @@ class Admin:
             LoginRefused: The broker refused the user.
         """
         self._trouble = self._refusal = ""
-        started = time.monotonic()
-        patience = FIRST_LOOK_SECONDS
+        attempts = looks(timeout)
         while True:
             # Serves the callbacks: errors, and the token of OAUTHBEARER.
             self.client.poll(0)
@@ -73,20 +69,18 @@ class Admin:
                 raise LoginRefused(
                     f"Kafka at {self._servers} refused the login of {self._login}: {self._refusal}"
                 )
-            left = started + timeout - time.monotonic()
+            seconds, last = next(attempts)
             try:
-                seconds = max(0.01, min(patience, left))
                 cluster = self.list(seconds)
             except KafkaException as error:
                 # At once, as other brokers' clients do: kombu, which is to try the next URL of a list,
                 # may have no more time than one `connect_timeout` for all of them.
-                if left <= patience or _all_refuse(self._servers):
+                if last or _all_refuse(self._servers):
                     self.client.poll(0)
                     raise BrokerUnavailable(
                         f"no Kafka answered at {self._servers} within {timeout:g} s: "
                         f"{no_answer(self._trouble, error.args[0])}"
                     ) from error
-                patience *= 2
             else:
                 self._controlled = cluster.controller_id in cluster.brokers
                 return

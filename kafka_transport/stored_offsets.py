@@ -1,6 +1,5 @@
 """What a consumer group has stored, asked from outside of it."""
 
-import time
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
@@ -10,14 +9,11 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from kafka_transport.clients import Consumer
 from kafka_transport.config import CONSUMER_PROPERTIES, for_consumer
+from kafka_transport.looks import looks
 from kafka_transport.native import Lock, off_hub
 from kafka_transport.partitions import Place
 
 __all__ = ["StoredOffsets"]
-
-#: Seconds of the first attempt, after which it is seen whether the coordinator refused; each further
-#: one takes twice as long.
-FIRST_LOOK_SECONDS: Final = 0.25
 
 #: The coordinator was not found, or did not answer, within one attempt.
 _NO_ANSWER: Final = frozenset(
@@ -56,20 +52,18 @@ class StoredOffsets:
                 self._forget()
                 self._asked = group_id, Consumer(self._properties | {"group.id": group_id})
             consumer = self._asked[1]
-            deadline = time.monotonic() + timeout
-            patience = FIRST_LOOK_SECONDS
+            attempts = looks(timeout)
             while True:
-                left = deadline - time.monotonic()
+                seconds, last = next(attempts)
                 try:
-                    return list(consumer.committed(partitions, max(0.01, min(patience, left))))
+                    return list(consumer.committed(partitions, seconds))
                 except KafkaException as error:
                     refusal = _refusal(consumer)
                     if refusal is not None:
                         self._forget()
                         raise KafkaException(refusal) from error
-                    if left <= patience or error.args[0].code() not in _NO_ANSWER:
+                    if last or error.args[0].code() not in _NO_ANSWER:
                         raise
-                patience *= 2
 
     def _forget(self) -> None:
         if self._asked is not None:

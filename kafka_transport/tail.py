@@ -76,9 +76,9 @@ class Tail:
             "group.id": "kafka_transport.tail",
         }
         self._stopping: Final = threading.Event()
-        self._threads: list[Thread] = []
         self._lock: Final = Lock()
         # Under the lock.
+        self._threads: list[Thread] = []
         #: Of each topic that is read, where the next record of each partition stands.
         self._next: Final[dict[str, dict[int, int]]] = {}
         #: Who reads all of them; others end.
@@ -98,10 +98,10 @@ class Tail:
             consumer = None if self._opening else Consumer(self._properties)
             self._opening = True
             self._next[topic] = {tp.partition: tp.offset for tp in start}
-        if consumer is None:
-            return
-        thread = Thread(target=partial(self._run, consumer), name="kafka-tail")
-        self._threads = [*(t for t in self._threads if t.is_alive()), thread]
+            if consumer is None:
+                return
+            thread = Thread(target=partial(self._run, consumer), name="kafka-tail")
+            self._threads = [*(t for t in self._threads if t.is_alive()), thread]
         thread.start()
 
     def leave_all_but(self, topics: set[str]) -> None:
@@ -194,10 +194,10 @@ class Tail:
     def _read(self, record: Record) -> list[Delivery]:
         topic, error = record.topic() or "", record.error()
         if error is not None:
-            denied = not_authorized(error, "READ", topic=topic)
             if of_no_group(error):
-                pass
-            elif denied is not None or error.fatal():
+                return []
+            denied = not_authorized(error, "READ", topic=topic)
+            if denied is not None or error.fatal():
                 self._on_failure(denied or error)
             else:
                 logger.warning("Kafka: %s", error.str())
