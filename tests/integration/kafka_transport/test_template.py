@@ -41,9 +41,11 @@ def template_of(connection: Connection, **where: Any) -> Template:
 
 
 def test_each_message_has_its_own_words(connect: Connect) -> None:
-    # Neither JSON's own characters nor another of the words in one of them changes anything.
+    # Neither JSON's own characters, each alone, nor another of the words in one of them changes anything.
+    texts = ["TEXT", '"ID"', "\\", "\n", "\x7f", "\x00", "é", "\u2028", "\ud800", "-+/=.", ""]
     words = [
-        {"ID": str(number), "TEXT": f'{number} "ID" \\ TEXT é \u2028\n'} for number in range(300)
+        {"ID": str(number), "TEXT": f"{number} {texts[number % len(texts)]}"}
+        for number in range(300)
     ]
 
     async def publish() -> None:
