@@ -51,19 +51,19 @@ def _cost(call: Callable[[], None], times: int) -> float:
 
 def _metrics(app: FastAPI, celery: Celery) -> Calls:
     settings = Settings()
-    accepting = AppMetrics(settings, lambda: celery, app.router)
+    accepting = AppMetrics(settings, lambda: celery)
     replaying = WorkerMetrics(settings, celery)
-    scope = _scope()
-    label = accepting.label(scope)
+    routes, scope = Routes(app.router), _scope()
+    label = routes.label(scope)
     request = CapturedRequest.of({**scope, ROUTE: label}, "i" * 64, datetime.now(UTC), CHANNEL)
 
     def accept() -> None:
-        accepting.captured(accepting.label(scope))
+        accepting.captured(routes.label(scope))
 
     def replay() -> None:
-        replaying.began(request, 0.01, 1)
-        replaying.ran(request, 0.01)
-        replaying.answered(request, 200, 0.02)
+        replaying.began(request, 0.01, 1, traced=False)
+        replaying.ran(request, 0.01, traced=False)
+        replaying.answered(request, 200, 0.02, traced=False)
 
     return accept, replay
 
@@ -90,18 +90,19 @@ def _traces(app: FastAPI, celery: Celery, *, sampled: float, ratio: float = 1.0)
 
     def accept() -> None:
         label = routes.label(scope)
-        carrier = tracing.leaves_out(scope["headers"])
-        if carrier is not None:
-            with tracing.sending("orders", "i" * 64, current=carrier):
-                return
+        if tracing.leaves_out(scope["headers"]):
+            tracing.unrecorded({})
+            return
         with tracing.accepting(scope, label) as exchange:
-            scope[TRACE] = tracing.carrier()
-            with tracing.sending("orders", "i" * 64, current=scope[TRACE]):
-                pass
+            carrier = tracing.carrier()
+            if tracing.unrecorded(carrier) is None:
+                with tracing.sending("orders", "i" * 64):
+                    pass
             exchange.answered(202)
 
     context = traced(sampled * ratio)
-    given = {**scope, ROUTE: "POST /orders", TRACE: context}
+    # What is left out has its context in the message's headers alone.
+    given = {**scope, ROUTE: "POST /orders", TRACE: context if ratio else {}}
     request = CapturedRequest.of(given, "i" * 64, datetime.now(UTC), CHANNEL)
     task = _task(celery, context)
 
@@ -109,13 +110,14 @@ def _traces(app: FastAPI, celery: Celery, *, sampled: float, ratio: float = 1.0)
         from celery import signals
 
         signals.task_prerun.send(task, task_id="i" * 64)
-        tracing.attempt(1)
-        with tracing.replaying(request) as exchange:
-            tracing.readdressed(request)
-            exchange.answered(200)
-        tracing.stored(time.time_ns())
-        with tracing.notifying(request.trace):
-            pass
+        if not tracing.has_nothing(request.trace):
+            tracing.attempt(1)
+            with tracing.replaying(request) as exchange:
+                tracing.readdressed(request)
+                exchange.answered(200)
+            tracing.stored(time.time_ns())
+            with tracing.notifying(request.trace):
+                pass
         signals.task_postrun.send(task, state="SUCCESS")
 
     return accept, replay

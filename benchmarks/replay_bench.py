@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -72,6 +72,10 @@ def traced(sampled: float | None) -> dict[str, str]:
     return {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-{flags:02x}"}
 
 
+def is_sampled(context: dict[str, str]) -> bool:
+    return context.get("traceparent", "").endswith("-01")
+
+
 class Bench:
     def __init__(self, kafka: str, redis_url: str, directory: Path) -> None:
         self.kafka = kafka
@@ -83,7 +87,7 @@ class Bench:
 
     def worker(self, number: int) -> tuple[float, float]:
         """Seconds for so many replays, and CPU seconds of the worker for each."""
-        queue, environment = self._begin()
+        queue, environment = self.begin()
         self.fill(environment, queue, "/orders", 3, number)
         with self.running(environment, 250) as process:
             started = Path(environment["BENCH_STARTED"])
@@ -96,7 +100,7 @@ class Bench:
 
     def memory(self, number: int) -> tuple[float, float]:
         """MB of the idle worker, and with so many replays in flight."""
-        queue, environment = self._begin()
+        queue, environment = self.begin()
         self.fill(environment, queue, "/orders", 3, 1)
         with self.running(environment, number + 100) as process:
             wait_until(lambda: self.told() >= 1, within=120, what="the first result")
@@ -107,7 +111,7 @@ class Bench:
 
     def consumer(self, number: int) -> tuple[float, float]:
         """Seconds and CPU seconds a message of the consumer that is replaced."""
-        topic, environment = self._begin()
+        topic, environment = self.begin()
         admin = AdminClient({"bootstrap.servers": self.kafka})
         for made in admin.create_topics([NewTopic(topic, 16)]).values():
             made.result()
@@ -130,7 +134,7 @@ class Bench:
 
     def loop(self, kind: str, number: int) -> tuple[float, float]:
         """Seconds and CPU seconds a call of a bare loop in a process of its own."""
-        _, environment = self._begin()
+        _, environment = self.begin()
         command = [sys.executable, "-m", "benchmarks.replay_bench", "--loop", kind]
         command += ["--number", str(number)]
         done = subprocess.run(
@@ -148,7 +152,7 @@ class Bench:
         count = "return #redis.call('keys', ARGV[1])"
         return int(self.store.eval(count, 0, "respond_async:running:*"))  # type: ignore[arg-type]
 
-    def _begin(self) -> tuple[str, dict[str, str]]:
+    def begin(self) -> tuple[str, dict[str, str]]:
         self.store.flushall()
         queue = f"bench-{uuid.uuid4().hex[:8]}"
         return queue, os.environ | {
@@ -178,20 +182,29 @@ class Bench:
                     "method": "POST", "path": path, "raw_path": path.encode(), "scheme": "http",
                     "client": ("127.0.0.1", 1), "server": ("bench", 80), "headers": HEADERS,
                 }  # fmt: skip
-                context = scope[TRACE] = traced(self.sampled)
+                context = traced(self.sampled)
+                # What is left out has it in the message's headers alone.
+                scope[TRACE] = context if is_sampled(context) else {}
                 request = CapturedRequest.of(scope, ids.make(CHANNEL, now), now, CHANNEL)
                 waiting.append((request, request.sealed(body(pieces), sealer), context))
             publisher.connect(waiting[0][0])
             asyncio.run(published(publisher, waiting))
 
     @contextmanager
-    def running(self, environment: dict[str, str], concurrency: int) -> Iterator[psutil.Process]:
+    def running(
+        self,
+        environment: dict[str, str],
+        concurrency: int,
+        wrapped: Callable[[list[str]], list[str]] = list,
+    ) -> Iterator[psutil.Process]:
         command = [
             sys.executable, "-m", "celery", "-A", "benchmarks.replay_worker:celery", "worker",
             "-l", "WARNING", "-c", str(concurrency), "--without-mingle", "--without-gossip",
         ]  # fmt: skip
         log = (self.directory / "worker.log").open("ab")
-        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log) as worker:
+        with subprocess.Popen(
+            wrapped(command), cwd=ROOT, env=environment, stdout=log, stderr=log
+        ) as worker:
             try:
                 yield psutil.Process(worker.pid)
             except BaseException:

@@ -167,7 +167,7 @@ class AsyncRequests:
             return None
         from respond_async.metrics.app import AppMetrics
 
-        metrics = AppMetrics(self.settings, self._celery.celery, app.router)
+        metrics = AppMetrics(self.settings, self._celery.celery)
         if (route := metrics.exposition.route()) is not None:
             app.router.routes.append(route)
         return metrics

@@ -53,7 +53,7 @@ class Completion:
         self._lock = Lock()
         self._executor: ThreadPoolExecutor | None = None
 
-    def notify(self, request: CapturedRequest, *, answered: bool) -> bool:
+    def notify(self, request: CapturedRequest, *, answered: bool, traced: bool = True) -> bool:
         """Tells the owner, unless that was done; never raises, what fails is logged.
 
         Returns:
@@ -62,8 +62,9 @@ class Completion:
         Args:
             request: What was replayed.
             answered: Whether the result is an answer.
+            traced: Whether there may be a trace that it belongs to.
         """
-        if self._tracing is None:
+        if self._tracing is None or not traced:
             return self._notified(request, answered=answered)
         with self._tracing.notifying(request.trace):
             return self._notified(request, answered=answered)

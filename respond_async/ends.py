@@ -36,6 +36,8 @@ class Attempt:
     number: int
     #: Monotonic.
     began: float
+    #: Whether spans of it may be recorded.
+    traced: bool = False
     #: How long the endpoint took; None: it gave no answer.
     ran_seconds: float | None = None
 
@@ -61,16 +63,17 @@ class Ends:
             delivery: The number of this one.
             retries: How many of those before it asked to be tried again.
         """
-        running.attempt = Attempt(delivery, time.monotonic())
+        traced = running.tracing is not None
+        running.attempt = Attempt(delivery, time.monotonic(), traced)
         if self.metrics is not None:
-            self.metrics.began(request, _age(request), delivery - retries)
+            self.metrics.began(request, _age(request), delivery - retries, traced=traced)
 
     def ran(self, running: Any, request: CapturedRequest) -> None:
         """The endpoint has answered."""
         attempt: Attempt = running.attempt
         attempt.ran_seconds = time.monotonic() - attempt.began
         if self.metrics is not None:
-            self.metrics.ran(request, attempt.ran_seconds)
+            self.metrics.ran(request, attempt.ran_seconds, traced=attempt.traced)
 
     def retried(self, request: CapturedRequest) -> None:
         """The attempt is put back."""
@@ -85,10 +88,11 @@ class Ends:
             request: What was replayed.
             status: Of the answer; 0: it was stored by an earlier delivery.
         """
-        seconds = _age(request)
+        seconds, attempt = _age(request), _attempt(running)
         if self.metrics is not None:
-            self.metrics.answered(request, status, seconds)
-        self._log(request, "answered", seconds, getattr(running, "attempt", None), status=status)
+            traced = attempt is not None and attempt.traced
+            self.metrics.answered(request, status, seconds, traced=traced)
+        self._log(request, "answered", seconds, attempt, status=status)
 
     def failed(
         self,
@@ -105,10 +109,11 @@ class Ends:
             reason: `error`, `lost`, `timeout` or `revoked`.
             error: What nobody expected; the line has its traceback.
         """
-        seconds = _age(request)
+        seconds, attempt = _age(request), _attempt(running)
         if self.metrics is not None:
-            self.metrics.failed(request, reason, seconds)
-        self._log(request, reason, seconds, getattr(running, "attempt", None), error=error)
+            traced = attempt is not None and attempt.traced
+            self.metrics.failed(request, reason, seconds, traced=traced)
+        self._log(request, reason, seconds, attempt, error=error)
 
     def _log(
         self,
@@ -174,6 +179,11 @@ def log_end(
 
 
 _FAILURES: Final = frozenset({"error", "lost", "timeout"})
+
+
+def _attempt(running: Any) -> Attempt | None:
+    """None: it ran elsewhere, or did not begin."""
+    return getattr(running, "attempt", None)
 
 
 def _age(request: CapturedRequest) -> float:

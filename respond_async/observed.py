@@ -42,12 +42,13 @@ class ObservedCelery(CeleryFace):
         """See `CeleryFace`."""
         if (context := LOG_CONTEXT.get()) is not None:
             context.captured(request)
-        if self.tracing is None:
-            await super().publish(request, body, sealer, headers)
+        unrecorded = headers if self.tracing is None else self.tracing.unrecorded(request.trace)
+        if self.tracing is None or unrecorded is not None:
+            await super().publish(request, body, sealer, unrecorded)
         else:
             await self.loaded()
             queue = request.queue or self._settings.kafka_topic
-            with self.tracing.sending(queue, request.task_id, current=request.trace) as traced:
+            with self.tracing.sending(queue, request.task_id) as traced:
                 await super().publish(request, body, sealer, traced)
         if self.metrics is not None:
             self.metrics.captured(request.route)
@@ -74,12 +75,9 @@ class ObservedCapture(Capture):
         """See `Capture`."""
         raw.scope[ROUTE] = self.label(raw.scope)
         try:
-            if self._tracing is not None:
-                carrier = self._tracing.leaves_out(raw.scope["headers"])
-                if carrier is None:
-                    return await self._traced(self._tracing, raw, chosen)
-                raw.scope[TRACE] = carrier
-            return await super().accept(raw, chosen)
+            if self._tracing is None or self._tracing.leaves_out(raw.scope["headers"]):
+                return await super().accept(raw, chosen)
+            return await self._traced(self._tracing, raw, chosen)
         except Problem as problem:
             if self._metrics is not None:
                 self._metrics.refused(problem.status_code)

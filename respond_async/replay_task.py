@@ -17,6 +17,7 @@ from respond_async.publishing import shown_request
 from respond_async.runs import Begun
 
 if TYPE_CHECKING:
+    from respond_async.tracing.spans import Tracing
     from respond_async.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -92,8 +93,8 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
     running: Any = task.request
     task_id = str(running.id)
     captured, body = task.worker.opened(task_id, request)
-    # For the signal at the end.
-    running.captured = captured
+    # For what follows, the signal at the end too.
+    running.captured, running.tracing = captured, task.worker.tracing_of(captured)
     try:
         result = _result(task, running, captured, body)
     except (redis.RedisError, BackendError, AppStartError, StoreUnavailableError) as error:
@@ -101,7 +102,7 @@ def replay(task: ReplayTask, request: object) -> StoredAnswer:
         logger.warning("%s [%s] is delivered again: %s", captured, task_id, error)
         pause(_REDELIVER_PAUSE_SECONDS)
         raise Reject(str(error), requeue=True) from None
-    if task.worker.tracing is not None:
+    if running.tracing is not None:
         running.returned_at = time.time_ns()
     return result
 
@@ -123,11 +124,13 @@ def _result(task: ReplayTask, running: Any, captured: CapturedRequest, body: byt
     worker.began(captured, running, begun.delivery, retries)
     # A retry is no delivery that a worker failed to finish.
     delivery = begun.delivery - retries
-    if worker.tracing is None:
+    tracing: Tracing | None = running.tracing
+    if tracing is None:
         answer = _answer(worker, captured, body, delivery)
     else:
-        with worker.tracing.replaying(captured) as exchange:
-            sent_on = worker.tracing.readdressed(captured)
+        tracing.attempt(begun.delivery)
+        with tracing.replaying(captured) as exchange:
+            sent_on = tracing.readdressed(captured)
             answer = _answer(worker, sent_on, body, delivery)
             exchange.answered(answer.status, answer.raised)
     worker.ends.ran(running, captured)

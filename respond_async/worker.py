@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from respond_async.metrics.worker import WorkerMetrics
     from respond_async.replay import ReplayApp
+    from respond_async.tracing.spans import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -106,11 +107,15 @@ class Worker:
             raise EnvelopeError("the request was captured for another task")
         return captured, body
 
+    def tracing_of(self, captured: CapturedRequest) -> "Tracing | None":
+        """What makes the spans of the delivery that runs here; None: it has none."""
+        if self.tracing is None or self.tracing.has_nothing(captured.trace):
+            return None
+        return self.tracing
+
     def began(self, captured: CapturedRequest, running: Any, delivery: int, retries: int) -> None:
         """A request begins to run here; see `Ends.began`."""
         self._owned.add(captured)
-        if self.tracing is not None:
-            self.tracing.attempt(delivery)
         self.ends.began(running, captured, delivery, retries)
 
     def failed_before(self, captured: CapturedRequest) -> None:
@@ -210,10 +215,11 @@ class Worker:
     def _on_success(self, sender: Any, result: Any = None, **_: Any) -> None:
         if self._is_ours(sender):
             running = sender.request
-            if self.tracing is not None:
-                self.tracing.stored(running.returned_at)
-            if self.completion.notify(running.captured, answered=True):
-                self.ends.answered(running, running.captured, getattr(result, "status", 0))
+            captured, tracing = running.captured, running.tracing
+            if tracing is not None:
+                tracing.stored(running.returned_at)
+            if self.completion.notify(captured, answered=True, traced=tracing is not None):
+                self.ends.answered(running, captured, getattr(result, "status", 0))
 
     def _on_failure(
         self,

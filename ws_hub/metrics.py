@@ -15,7 +15,7 @@ from ws_hub.counts import COUNTS
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["HUB_METRICS", "Metric", "counter", "gauge", "histogram", "hub_metrics"]
+__all__ = ["HUB_METRICS", "SECONDS", "Metric", "counter", "gauge", "histogram", "hub_metrics"]
 
 Kind = Literal["counter", "gauge", "histogram"]
 

@@ -4,14 +4,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from celery import Celery
-from starlette.routing import Router
 
 from respond_async.metrics.definitions import CANCELLED, CAPTURED, REFUSED
 from respond_async.metrics.kafka import KafkaReadings
 from respond_async.metrics.role import is_worker
-from respond_async.metrics.routes import OTHER, Routes
+from respond_async.metrics.routes import OTHER
 from respond_async.metrics.survey import QueueSurvey
-from respond_async.scope import Scope
 from respond_async.settings import Settings
 from ws_hub.exposition import Exposition
 from ws_hub.metrics import counter, hub_metrics
@@ -28,13 +26,9 @@ class AppMetrics:
     Args:
         settings: Who may read them.
         celery: Gives the Celery application, whose broker is asked for its queues.
-        router: The app's, for the endpoints' labels; None: it has none.
     """
 
-    def __init__(
-        self, settings: Settings, celery: Callable[[], Celery], router: Router | None
-    ) -> None:
-        self._routes = Routes(router)
+    def __init__(self, settings: Settings, celery: Callable[[], Celery]) -> None:
         #: `/metrics`.
         self.exposition: Final = Exposition(settings)
         self._survey: Final = QueueSurvey(settings, celery)
@@ -45,10 +39,6 @@ class AppMetrics:
         self._bound: Final[dict[str, Counter]] = {}
         self.exposition.read_with(hub_metrics())
         self.exposition.read_with(KafkaReadings(celery).read)
-
-    def label(self, scope: Scope) -> str:
-        """The label of the endpoint that a request goes to."""
-        return self._routes.label(scope)
 
     def captured(self, endpoint: str) -> None:
         """The broker has a request."""

@@ -29,6 +29,8 @@ class Routes:
         self._size = -1
         self._routes: list[tuple[Any, Any, str]] = []
         self._labels: Final[dict[tuple[str, str], str]] = {}
+        #: Of paths that are a route's, with no parameter in it, by method and path.
+        self._fixed: dict[tuple[str, str], str] = {}
 
     def label(self, scope: Scope) -> str:
         """`POST /orders/{order_id}` for one request."""
@@ -37,9 +39,16 @@ class Routes:
         if self._size != len(self._router.routes):
             self._read(self._router)
         path, method = route_path(scope), scope["method"]
+        label = self._fixed.get((method, path))
+        return self._found(method, path) if label is None else label
+
+    def _found(self, method: str, path: str) -> str:
         for match, methods, template in self._routes:
             if (not methods or method in methods) and match(path) is not None:
-                return self._label(method, template)
+                label = self._label(method, template)
+                if path == template and label is not OTHER:
+                    self._fixed[method, path] = label
+                return label
         return OTHER
 
     def _label(self, method: str, template: str) -> str:
@@ -52,6 +61,7 @@ class Routes:
 
     def _read(self, router: Router) -> None:
         self._size = len(router.routes)
+        self._fixed = {}
         # FastAPI before 0.130 or so has the routes of included routers in the app's own list.
         expanded: Any = getattr(routing, "iter_route_contexts", iter)
         self._routes = [

@@ -71,12 +71,12 @@ def context_of(carrier: Mapping[str, object] | None) -> Context:
 
 def new_left_out() -> dict[str, str]:
     """What travels of a new trace that nobody samples."""
-    ids = f"{getrandbits(128):032x}-{getrandbits(64):016x}"
-    return {_TRACEPARENT: f"{_BEGINS}{ids}-00"}
+    ids = getrandbits(192).to_bytes(24).hex()
+    return {_TRACEPARENT: f"{_BEGINS}{ids[:32]}-{ids[32:]}-00"}
 
 
 def is_left_out(carrier: Mapping[str, str]) -> bool:
-    """Whether what this process's `carrier_of` or `new_left_out` gave is of no sampled trace."""
+    """Whether what this process's `carrier_of` gave is of no sampled trace."""
     return carrier.get(_TRACEPARENT, "").endswith(_NOT_SAMPLED)
 
 

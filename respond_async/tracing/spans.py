@@ -74,19 +74,15 @@ class Tracing:
 
     # In the app.
 
-    def leaves_out(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | None:
-        """What is to travel with a request that belongs to no trace and begins none; None: it is traced.
-
-        Args:
-            headers: The request's.
-        """
-        if (
-            not self._leaves_out()
-            or given_by(headers)
-            or trace.get_current_span().get_span_context().is_valid
-        ):
-            return None
-        return new_left_out()
+    def leaves_out(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether a request with these headers belongs to no trace and begins none."""
+        if not self._leaves_out() or _is_in_trace():
+            return False
+        known = travelling()
+        for name, _ in headers:  # noqa: SIM110 - a generator takes as long as all else here
+            if name in known:
+                return False
+        return True
 
     def accepting(self, scope: Scope, label: str) -> AbstractContextManager["Exchange"]:
         """A span of accepting; the request's own SERVER span unless an instrumentation made one.
@@ -117,13 +113,22 @@ class Tracing:
         """The current context, to travel sealed with a request or job."""
         return carrier_of(get_current())
 
+    @staticmethod
+    def unrecorded(carrier: Mapping[str, str]) -> dict[str, str] | None:
+        """The headers of a message of which no span is made; None: `sending` makes one.
+
+        Args:
+            carrier: What `carrier()` gave for the current context; empty of what `leaves_out` left out.
+        """
+        if carrier:
+            return headers_of(carrier) if is_left_out(carrier) else None
+        return None if _is_in_trace() else new_left_out()
+
     def sending(
         self,
         queue: str | None,
         message_id: str,
         carrier: Mapping[str, str] | None = None,
-        *,
-        current: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[dict[str, str]]:
         """A span of sending a message; gives the message's headers.
 
@@ -131,10 +136,7 @@ class Tracing:
             queue: Where to; None: Celery's default.
             message_id: Of the Celery message.
             carrier: Whom it is sent for; default: the current context.
-            current: What `carrier()` gave for the current context, if that is known.
         """
-        if current is not None and is_left_out(current):
-            return nullcontext(headers_of(current))
         context = get_current() if carrier is None else context_of(carrier)
         parent = trace.get_current_span(context)
         if not parent.get_span_context().is_valid:
@@ -183,14 +185,18 @@ class Tracing:
             f"process {queue}", context, SpanKind.CONSUMER, attributes, links
         )
 
-    def replaying(self, request: CapturedRequest) -> AbstractContextManager["Exchange"]:
-        """A span of the endpoint's run, current in the endpoint; with the request's baggage."""
-        if BAGGAGE not in request.trace and not _is_sampled(parent := trace.get_current_span()):
-            return nullcontext(Exchange(parent))
-        return self._replaying(request)
+    @staticmethod
+    def has_nothing(carrier: Mapping[str, str]) -> bool:
+        """Whether nothing is to be recorded or carried here: so it is with most requests of a busy service.
+
+        Args:
+            carrier: What travelled with the request.
+        """
+        return BAGGAGE not in carrier and not _is_sampled(trace.get_current_span())
 
     @contextmanager
-    def _replaying(self, request: CapturedRequest) -> Iterator["Exchange"]:
+    def replaying(self, request: CapturedRequest) -> Iterator["Exchange"]:
+        """A span of the endpoint's run, current in the endpoint; with the request's baggage."""
         with self.carrying(request.trace) as context:
             parent = trace.get_current_span(context)
             if not _is_sampled(parent):
@@ -248,7 +254,7 @@ class Tracing:
             carrier: The request's, for whoever tells in the place of a worker that was lost.
         """
         context = get_current()
-        if not trace.get_current_span().get_span_context().is_valid:
+        if carrier and not trace.get_current_span().get_span_context().is_valid:
             context = context_of(carrier)
         if not _is_sampled(trace.get_current_span(context)):
             return nullcontext()
@@ -305,6 +311,10 @@ def failed(span: Span, kind: str) -> None:
     if span.is_recording():
         span.set_attribute("error.type", kind)
         span.set_status(Status(StatusCode.ERROR))
+
+
+def _is_in_trace() -> bool:
+    return bool(get_current()) and trace.get_current_span().get_span_context().is_valid
 
 
 def _is_sampled(span: Span) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from opentelemetry import baggage, trace
+from opentelemetry.context import attach, detach
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -128,23 +129,37 @@ def test_of_a_trace_that_is_not_sampled_only_the_ids_go_on() -> None:
     assert not traced.spans
 
 
-@pytest.mark.parametrize(
-    ("sampler", "ratio"), [(ALWAYS_ON, 0.0), (ALWAYS_OFF, 1.0)], ids=["by ratio", "by sampler"]
-)
-def test_what_is_left_out_is_left_out_in_the_worker_too(sampler: Any, ratio: float) -> None:
-    traced = Traced(sampler, ratio)
-    carrier = traced.tracing.leaves_out(scope()["headers"])
-    if carrier is None:
-        with traced.tracing.accepting(scope(), "other"):
-            carrier = traced.tracing.carrier()
-    with traced.tracing.sending("items", "an-id", current=carrier) as headers:
-        assert headers == carrier
+def test_what_is_left_out_is_left_out_in_the_worker_too() -> None:
+    traced = Traced(ratio=0.0)
+    assert traced.tracing.leaves_out(scope()["headers"])
+    headers = traced.tracing.unrecorded({})
+    stays_left_out(traced, headers)
+
+
+def test_what_is_not_sampled_is_not_in_the_worker_either() -> None:
+    traced = Traced(ALWAYS_OFF)
+    assert not traced.tracing.leaves_out(scope()["headers"])
+    with traced.tracing.accepting(scope(), "other"):
+        carrier = traced.tracing.carrier()
+        headers = traced.tracing.unrecorded(carrier)
+    assert headers == carrier
+    stays_left_out(traced, headers)
+
+
+def stays_left_out(traced: Traced, headers: dict[str, str] | None) -> None:
+    assert headers is not None
     worker = Traced()
     span = worker.tracing.unsampled(headers)
     assert span is not None
-    assert f"{span.get_span_context().trace_id:032x}" == carrier["traceparent"][3:35]
+    context = span.get_span_context()
+    ids = f"{context.trace_id:032x}-{context.span_id:016x}"
+    assert headers["traceparent"].startswith(f"00-{ids}-")
+    in_span = trace.set_span_in_context(span)
+    token = attach(in_span)
+    assert worker.tracing.has_nothing({})
+    detach(token)
     # Nor does what the endpoint's own instrumentation makes of it begin a trace.
-    inner = worker.provider.get_tracer("other").start_span("inner", trace.set_span_in_context(span))
+    inner = worker.provider.get_tracer("other").start_span("inner", in_span)
     assert not inner.get_span_context().trace_flags.sampled
     span.end()
     inner.end()
@@ -155,20 +170,29 @@ def test_what_is_left_out_is_left_out_in_the_worker_too(sampler: Any, ratio: flo
 def test_a_ratio_is_for_what_has_no_trace_yet() -> None:
     traced = Traced(ratio=0.0)
     given = scope((b"traceparent", f"00-{TRACE}-{PARENT}-01".encode()))
-    assert traced.tracing.leaves_out(given["headers"]) is None
+    assert not traced.tracing.leaves_out(given["headers"])
     with traced.tracing.accepting(given, "other"):
-        assert traced.tracing.leaves_out([]) is None
+        assert not traced.tracing.leaves_out([])
         carrier = traced.tracing.carrier()
+        assert traced.tracing.unrecorded(carrier) is None
+        # What does not propagate travels with nothing, and has its spans here.
+        assert traced.tracing.unrecorded({}) is None
     assert carrier["traceparent"].startswith(f"00-{TRACE}-")
     assert list(traced.spans) == ["PUT"]
     assert traced.tracing.unsampled(carrier) is None
-    traced.tracing.process("items", carrier).end()
+    span = traced.tracing.process("items", carrier)
+    with trace.use_span(span, end_on_exit=True):
+        assert not traced.tracing.has_nothing({})
     assert "process items" in traced.spans
     with traced.tracing.sending("items", "a-job") as headers:
         assert headers["traceparent"].endswith("-00")
     assert traced.tracing.unsampled(None) is not None
     assert Traced().tracing.unsampled(None) is None
     assert len(traced.spans) == 2
+
+
+def test_baggage_is_carried_where_nothing_is_recorded() -> None:
+    assert not Traced().tracing.has_nothing({"baggage": "tenant=acme"})
 
 
 @pytest.mark.parametrize(
