@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import time
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -10,7 +9,6 @@ import psutil
 
 _TOTALS: Final = re.compile(r"^totals: (\d+)", re.MULTILINE)
 _DUMP_SECONDS: Final = 60.0
-_IDLE_SECONDS: Final = 5.0
 
 
 class Meter(Protocol):
@@ -30,9 +28,6 @@ class Meter(Protocol):
     def used(self, process: psutil.Process) -> float:
         """How much it has worked so far."""
 
-    def idle(self, process: psutil.Process) -> float:
-        """How much it works in a second with nothing to do, as it is now."""
-
 
 class CpuTime:
     """Seconds, of all threads. Where neighbours work too single turns differ by 30 % and more."""
@@ -47,15 +42,12 @@ class CpuTime:
         """See `Meter`."""
         return float(sum(process.cpu_times()[:2]))
 
-    def idle(self, _: psutil.Process) -> float:
-        """Not worth the measuring: a thousandth."""
-        return 0.0
-
 
 class Instructions:
     """Those of all threads, the kernel's apart: two turns differ by one per cent.
 
-    By valgrind's callgrind (Debian: `valgrind`), which makes a process some fifty times as slow.
+    By valgrind's callgrind (Debian: `valgrind`), which makes a process some fifty times as slow, so that
+    more of them are what it does anyway in that time (some 8 per cent).
 
     Args:
         directory: For its files.
@@ -85,27 +77,3 @@ class Instructions:
             self._used[pid] = self._used.get(pid, 0) + counted
             file.unlink()
         return self._used[pid]
-
-    def idle(self, process: psutil.Process) -> float:
-        """See `Meter`; so slow a process has much of it for each request."""
-        before, begun = self.used(process), time.perf_counter()
-        time.sleep(_IDLE_SECONDS)
-        return (self.used(process) - before) / (time.perf_counter() - begun)
-
-
-class Work:
-    """What a process works for something, beside what it does anyway."""
-
-    def __init__(self, meter: Meter, process: psutil.Process) -> None:
-        self._meter: Final = meter
-        self._process: Final = process
-        self._idle: Final = meter.idle(process)
-
-    def begin(self) -> None:
-        """From now on it counts."""
-        self._before, self._begun = self._meter.used(self._process), time.perf_counter()
-
-    def done(self) -> float:
-        """How much it was since `begin`."""
-        took = time.perf_counter() - self._begun
-        return self._meter.used(self._process) - self._before - self._idle * took

@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.load import load, post  # noqa: E402
-from benchmarks.meters import CpuTime, Instructions, Meter, Work  # noqa: E402
+from benchmarks.meters import CpuTime, Instructions, Meter  # noqa: E402
 from benchmarks.metrics_calls import alone  # noqa: E402
 from benchmarks.replay_bench import Bench  # noqa: E402
 from benchmarks.servers import servers  # noqa: E402
@@ -183,12 +183,12 @@ class Accepting:
                     )
                     # Connections, topics, code that is compiled at first use.
                     self._load(port, max(1.0, self._seconds / 3))
-                    work = Work(self._meter, psutil.Process(server.pid))
+                    process = psutil.Process(server.pid)
 
                     def cost() -> float:
-                        work.begin()
+                        before = self._meter.used(process)
                         number = self._load(port, self._seconds)
-                        return work.done() / number
+                        return (self._meter.used(process) - before) / number
 
                     yield cost
                 finally:
@@ -231,17 +231,15 @@ class Replaying:
             told(1)
             fill(_IN_FLIGHT)
             told(1 + _IN_FLIGHT)
-            work = Work(self._meter, process)
 
             def cost() -> float:
-                already = bench.told()
+                already, before = bench.told(), self._meter.used(process)
                 # It is to find all of them there: publishing wants a core of its own.
                 process.suspend()
                 fill(self._number)
                 process.resume()
-                work.begin()
                 told(already + self._number)
-                return work.done() / self._number
+                return (self._meter.used(process) - before) / self._number
 
             yield cost
 
@@ -275,6 +273,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--number", type=int, default=4000, help="replays in each turn")
     parser.add_argument("--seconds", type=float, default=3.0, help="of load in each turn")
+    parser.add_argument("--part", choices=("accepting", "replaying"), help="this one alone")
     parser.add_argument("--only", action="append", choices=list(KINDS)[1:], help="these kinds")
     parser.add_argument(
         "--quick", action="store_true", help="see that it works; figures say nothing"
@@ -300,6 +299,8 @@ def main() -> None:
         bench = Bench(kafka, redis_url, Path(directory))
         replaying = Replaying(meter, bench, given.number)
         for what, running in (("accepting", accepting.running), ("replaying", replaying.running)):
+            if given.part not in {None, what}:
+                continue
             with ExitStack() as stack:
                 measures = {n: stack.enter_context(running(kind)) for n, kind in kinds.items()}
                 # What is done once, the first export and the first scrape.
