@@ -51,7 +51,7 @@ bench-hub: $(INSTALLED)  ## the hub with ten thousand clients, beside one with a
 bench-jobs: $(INSTALLED)  ## background jobs beside plain apply_async, and with 100,000 of them in history
 	$(BIN)/python benchmarks/jobs_bench.py $(ARGS)
 
-bench-metrics: $(INSTALLED)  ## what metrics and traces cost in accepting and replaying, by CPU time
+bench-metrics: $(INSTALLED)  ## what metrics and traces cost in accepting and replaying, by CPU time or instructions
 	$(BIN)/python benchmarks/metrics_bench.py $(ARGS)
 
 docs: $(INSTALLED)  ## what is made from the code: the tables of settings, transport options and metrics

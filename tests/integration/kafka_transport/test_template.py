@@ -44,7 +44,8 @@ def test_each_message_has_its_own_words(connect: Connect) -> None:
     # Neither JSON's own characters, each alone, nor another of the words in one of them changes anything.
     texts = ["TEXT", '"ID"', "\\", "\n", "\x7f", "\x00", "é", "\u2028", "\ud800", "-+/=.", ""]
     words = [
-        {"ID": str(number), "TEXT": f"{number} {texts[number % len(texts)]}"}
+        # Every second one is long, which is dealt with in another way.
+        {"ID": str(number), "TEXT": f"{number} {texts[number % 11]}" + "x" * (200 * (number % 2))}
         for number in range(300)
     ]
 
