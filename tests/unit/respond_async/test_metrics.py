@@ -7,6 +7,8 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry, Histogram
 from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 from respond_async.envelope import CapturedRequest
 from respond_async.metrics import routes, worker
@@ -60,6 +62,8 @@ def test_a_route_that_is_added_later_is_known(app: FastAPI) -> None:
     assert found.label(scope("GET", "/later")) == OTHER
     app.add_api_route("/later", lambda: None)
     assert found.label(scope("GET", "/later")) == "GET /later"
+    app.router.routes.insert(0, Route("/{any}", lambda _: Response()))
+    assert found.label(scope("GET", "/later")) == "GET /{any}"
 
 
 def test_the_first_route_that_takes_it_is_its_label_each_time() -> None:
@@ -147,3 +151,7 @@ def test_a_bucket_shows_who_can_be_looked_up_longer_than_others(
     assert observed("6") == "5"
     now += 50
     assert observed("7") == "7"
+    # A bound is the last of its bucket.
+    assert observed("8", 0.08) == "8"
+    assert observed("9", 0.05) == "9"
+    assert registry.get_sample_value("run_count", {"endpoint": OTHER}) == 10
