@@ -1,7 +1,7 @@
 """Scripts that wait at one moment go to a real Redis together, and know nothing of each other."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
@@ -10,6 +10,7 @@ import redis.asyncio
 from redis.exceptions import ResponseError
 
 from respond_async.scripts import SharedScripts
+from tests.support.redis_server import RedisServer
 from ws_hub import Script
 
 T = TypeVar("T")
@@ -21,6 +22,13 @@ if number == 3 then return nil end
 if number == 4 then return {ARGV[2], KEYS[2]} end
 return number
 """)
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # What is counted here nobody else is to add to: what tests before this one left behind, say.
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
 
 
 @pytest.fixture
