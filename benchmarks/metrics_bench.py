@@ -12,8 +12,8 @@ makes. What is done once in a process, as the first export, is not in it.
 
 What counts is the median of the ratios in each round. Wall clock on a shared machine says nothing of a
 few per cent, and CPU time little: `--instructions` counts what is executed (needs valgrind; without what
-goes by the second and not by the request: scraping, exporting, what Kafka is asked). The first rows are what is called for one request and nothing
-else. Kafka: as for the other benchmarks.
+goes by the second and not by the request: scraping, exporting, what Kafka is asked). The first rows are
+what is called for one request and nothing else. Kafka: as for the other benchmarks.
 """
 
 import argparse
@@ -279,7 +279,9 @@ def main() -> None:
         "--quick", action="store_true", help="see that it works; figures say nothing"
     )
     parser.add_argument(
-        "--instructions", action="store_true", help="by valgrind, in place of CPU time"
+        "--instructions",
+        action="store_true",
+        help="by valgrind, in place of CPU time: turns of 12 s and 600 replays, two at the most",
     )
     given = parser.parse_args()
     if given.instructions:

@@ -90,8 +90,7 @@ class Ends:
         """
         seconds, attempt = _age(request), _attempt(running)
         if self.metrics is not None:
-            traced = attempt is not None and attempt.traced
-            self.metrics.answered(request, status, seconds, traced=traced)
+            self.metrics.answered(request, status, seconds, traced=_is_traced(attempt))
         self._log(request, "answered", seconds, attempt, status=status)
 
     def failed(
@@ -111,8 +110,7 @@ class Ends:
         """
         seconds, attempt = _age(request), _attempt(running)
         if self.metrics is not None:
-            traced = attempt is not None and attempt.traced
-            self.metrics.failed(request, reason, seconds, traced=traced)
+            self.metrics.failed(request, reason, seconds, traced=_is_traced(attempt))
         self._log(request, reason, seconds, attempt, error=error)
 
     def _log(
@@ -184,6 +182,10 @@ _FAILURES: Final = frozenset({"error", "lost", "timeout"})
 def _attempt(running: Any) -> Attempt | None:
     """None: it ran elsewhere, or did not begin."""
     return getattr(running, "attempt", None)
+
+
+def _is_traced(attempt: Attempt | None) -> bool:
+    return attempt is not None and attempt.traced
 
 
 def _age(request: CapturedRequest) -> float:

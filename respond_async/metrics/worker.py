@@ -123,8 +123,6 @@ class WorkerMetrics:
 
 #: W3C Trace Context 3.2.2: version-trace-parent-flags.
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
 #: How long a bucket shows the request that it has; one that can be looked up in a trace, and others.
 #: Prometheus sees what is there when it asks.
 _TRACED_SECONDS: Final = 60.0
